@@ -1,0 +1,345 @@
+"""What a job is: one run of a revision, its steps and events, and the table of moves it may make."""
+
+import uuid
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from workflows.fields import JSONTextField
+
+
+class InvalidTransition(Exception):
+    """A job was asked to make a move that its state does not allow."""
+
+
+class LeaseLost(Exception):
+    """The job is no longer this worker's: it ended, was taken over, or was put back. Write nothing more."""
+
+
+class JobQuerySet(models.QuerySet):
+    def in_workspace(self, workspace):
+        return self.filter(workspace=workspace)
+
+    def named_like(self, text: str):
+        return self.filter(name__icontains=text)
+
+    def pending(self):
+        return self.filter(status=Job.Status.PENDING)
+
+    def running(self):
+        return self.filter(status=Job.Status.RUNNING)
+
+    def unfinished(self):
+        return self.filter(status__in=[Job.Status.PENDING, Job.Status.RUNNING])
+
+    def overdue(self):
+        """Running jobs whose worker has not renewed its lease in time, by the database's clock."""
+        return self.running().filter(lease_expires_at__lt=Now())
+
+    def claim(self, places: int, lease: timedelta, worker: str) -> list["Job"]:
+        """Start up to `places` pending jobs, oldest first, and return those that became ours.
+
+        One conditional UPDATE, so that of any number of racing workers one wins each job on every
+        database. The lease token fences all later writes of this attempt.
+        """
+        candidates = list(self.pending().order_by("created_at", "id").values_list("id", flat=True)[:places])
+        if not candidates:
+            return []
+        token = uuid.uuid4()
+        now = timezone.now()
+        with transaction.atomic():
+            won = self.filter(id__in=candidates, status=Job.Status.PENDING).update(
+                status=Job.Status.RUNNING,
+                attempt=models.F("attempt") + 1,
+                lease_token=token,
+                lease_expires_at=Now() + lease,
+                worker_name=worker,
+                started_at=now,
+                updated_at=now,
+                event_seq=models.F("event_seq") + 1,
+            )
+            if not won:
+                return []
+            jobs = list(
+                self.filter(lease_token=token, status=Job.Status.RUNNING)
+                .select_related("revision")
+                .order_by("created_at", "id")
+            )
+            JobEvent.objects.bulk_create(job.state_event() for job in jobs)
+        return jobs
+
+
+class Job(models.Model):
+    """One run of a workflow's revision on given trigger data.
+
+    The row is the truth and the queue only wakes workers up. Every move is one conditional UPDATE; whoever
+    loses the race gets InvalidTransition (a person) or LeaseLost (a worker) and writes nothing.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        RUNNING = "running", _("running")
+        COMPLETED = "completed", _("completed")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+    REACHED_FROM = {
+        Status.PENDING: [Status.RUNNING],  # its worker or its runner was lost, and attempts are left
+        Status.RUNNING: [Status.PENDING],
+        Status.COMPLETED: [Status.RUNNING],
+        Status.FAILED: [Status.RUNNING],
+        Status.CANCELLED: [Status.PENDING, Status.RUNNING],
+    }
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(
+        "accounts.Workspace", on_delete=models.PROTECT, related_name="+", db_index=False, verbose_name=_("workspace")
+    )
+    workflow = models.ForeignKey(
+        "workflows.Workflow", on_delete=models.PROTECT, related_name="jobs", db_index=False, verbose_name=_("workflow")
+    )
+    revision = models.ForeignKey(
+        "workflows.WorkflowRevision", on_delete=models.PROTECT, related_name="jobs", verbose_name=_("revision")
+    )
+    name = models.CharField(_("name"), max_length=255, blank=True, default="")
+    trigger_data = JSONTextField(_("trigger data"))
+    status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.PENDING)
+    result = JSONTextField(_("result"), null=True)
+    error_code = models.CharField(_("error code"), max_length=40, blank=True, default="")
+    error_message = models.TextField(_("error"), blank=True, default="")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("created by")
+    )
+    retry_of = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="retries", verbose_name=_("retry of")
+    )
+    request_id = models.CharField(_("request id"), max_length=64, blank=True, default="")
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("changed"), default=timezone.now, editable=False)
+    started_at = models.DateTimeField(_("started"), null=True, editable=False)
+    completed_at = models.DateTimeField(_("completed"), null=True, editable=False)
+    execution_seconds = models.FloatField(_("duration"), null=True, editable=False)
+
+    timeout_seconds = models.PositiveIntegerField(_("time limit"))
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
+    max_attempts = models.PositiveSmallIntegerField(_("attempts at most"))
+    lease_token = models.UUIDField(null=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, editable=False)
+    worker_name = models.CharField(_("worker"), max_length=120, blank=True, default="")
+    cancel_requested_at = models.DateTimeField(_("cancel asked for"), null=True, editable=False)
+    event_seq = models.PositiveIntegerField(default=1, editable=False)  # the last event's number
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        db_table = "ai_workflow_job"
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(status="running", lease_token__isnull=False, lease_expires_at__isnull=False)
+                | (~models.Q(status="running") & models.Q(lease_token=None, lease_expires_at=None)),
+                name="a_running_job_has_a_lease",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=["pending", "running"], completed_at=None)
+                | models.Q(status__in=["completed", "failed", "cancelled"], completed_at__isnull=False),
+                name="a_job_that_is_over_has_an_end",
+            ),
+        ]
+        # Each list order ends in the tie-breaker: without it SQLite sorts everything that a filter matches.
+        indexes = [
+            models.Index("workspace", models.F("created_at").desc(), models.F("id").desc(), name="job_by_age"),
+            models.Index(
+                "workspace", "status", models.F("created_at").desc(), models.F("id").desc(), name="job_by_status"
+            ),
+            models.Index(
+                "workspace", "workflow", models.F("created_at").desc(), models.F("id").desc(), name="job_by_workflow"
+            ),
+            models.Index("workflow", name="job_workflow"),
+            models.Index("workspace", models.F("updated_at").desc(), models.F("id").desc(), name="job_by_change"),
+            models.Index("workspace", models.F("completed_at").desc(), models.F("id").desc(), name="job_by_end"),
+            models.Index("status", "created_at", "id", name="job_to_claim"),
+            models.Index("status", "lease_expires_at", name="job_lease"),
+            models.Index("lease_token", name="job_lease_token"),
+        ]
+
+    def __str__(self):
+        return self.name or f"{str(self.id)[:8]}"
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in self.FINAL
+
+    def state_event(self) -> "JobEvent":
+        """The (unsaved) event that says which state the job is in, under its current event number."""
+        data = {"status_str": self.status, "attempt_int": self.attempt}
+        if self.error_code:
+            data |= {"error_code_str": self.error_code, "error_message_text": self.error_message}
+        return JobEvent(job_id=self.pk, seq=self.event_seq, kind=JobEvent.Kind.STATE, data=data)
+
+    # Moves of people and of the sweep: by state alone.
+
+    def cancel(self) -> None:
+        """Cancel a pending job at once; of a running one, ask its worker to stop it.
+
+        Raises InvalidTransition when the job is over. Asking twice is harmless.
+        """
+        now = timezone.now()
+        if self._move(Job.objects.pending(), Job.Status.CANCELLED, **self._end(now)):
+            return
+        asked = Job.objects.running().filter(pk=self.pk, cancel_requested_at=None).update(
+            cancel_requested_at=now, updated_at=now
+        )
+        self.refresh_from_db()
+        if not asked and self.status != Job.Status.RUNNING:
+            raise InvalidTransition(_("A %(status)s job cannot be cancelled.") % {"status": self.get_status_display()})
+
+    def recover(self) -> bool:
+        """Take an overdue job from its lost worker: back to pending while attempts are left, else failed.
+
+        A job that was to be cancelled becomes cancelled. Returns False when the job has moved on meanwhile.
+        """
+        lost = Job.objects.overdue().filter(lease_token=self.lease_token, attempt=self.attempt)
+        return self._give_up(lost, "worker_lost", "The worker that ran the job was lost.")
+
+    # Moves of the worker that holds the lease: by state, attempt and token.
+
+    def _mine(self):
+        return Job.objects.running().filter(attempt=self.attempt, lease_token=self.lease_token)
+
+    def release(self, code: str, reason: str) -> None:
+        """Give the job up without an answer (its runner died): pending again while attempts are left, else failed."""
+        if not self._give_up(self._mine(), code, reason):
+            raise LeaseLost
+
+    def complete(self, result, seconds: float) -> None:
+        self._finish(Job.Status.COMPLETED, seconds, result=result)
+
+    def fail(self, code: str, message: str, seconds: float) -> None:
+        self._finish(Job.Status.FAILED, seconds, error_code=code, error_message=message)
+
+    def stopped(self, seconds: float) -> None:
+        """The run was ended because somebody asked for cancel."""
+        self._finish(Job.Status.CANCELLED, seconds)
+
+    def _finish(self, status: Status, seconds: float, **changes) -> None:
+        if not self._move(self._mine(), status, **self._end(timezone.now()), execution_seconds=seconds, **changes):
+            raise LeaseLost
+
+    def _give_up(self, candidates, code: str, reason: str) -> bool:
+        if self.cancel_requested_at or Job.objects.filter(pk=self.pk, cancel_requested_at__isnull=False).exists():
+            return self._move(candidates, Job.Status.CANCELLED, **self._end(timezone.now()))
+        if self.attempt < self.max_attempts:
+            return self._move(candidates, Job.Status.PENDING, lease_token=None, lease_expires_at=None)
+        message = f"{reason} It was tried {self.attempt} times."
+        return self._move(
+            candidates, Job.Status.FAILED, **self._end(timezone.now()), error_code=code, error_message=message
+        )
+
+    @staticmethod
+    def _end(now) -> dict:
+        return {"completed_at": now, "lease_token": None, "lease_expires_at": None}
+
+    def _move(self, candidates, status: Status, **changes) -> bool:
+        """Move to `status` in one UPDATE that succeeds only from an allowed state, and record the event."""
+        with transaction.atomic():
+            moved = candidates.filter(pk=self.pk, status__in=self.REACHED_FROM[status]).update(
+                status=status,
+                updated_at=timezone.now(),
+                event_seq=models.F("event_seq") + 1,
+                **changes,
+            )
+            if moved:
+                self.refresh_from_db()
+                self.state_event().save(force_insert=True)
+        return bool(moved)
+
+
+class JobStep(models.Model):
+    """One component's turn in an attempt."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running", _("running")
+        COMPLETED = "completed", _("completed")
+        FAILED = "failed", _("failed")
+        STOPPED = "stopped", _("stopped")  # the attempt ended around it
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="steps", db_index=False)
+    attempt = models.PositiveSmallIntegerField(_("attempt"))
+    position = models.PositiveIntegerField(_("position"))  # 1, 2, … in the order in which the steps started
+    component = models.CharField(_("component"), max_length=255)
+    component_type = models.CharField(_("type"), max_length=255)
+    visit = models.PositiveIntegerField(_("visit"), default=1)  # the component's nth turn in this attempt
+    status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.RUNNING)
+    started_at = models.DateTimeField(_("started"))
+    completed_at = models.DateTimeField(_("completed"), null=True)
+    execution_seconds = models.FloatField(_("duration"), null=True)
+    input_preview = JSONTextField(_("input"), null=True)
+    output_preview = JSONTextField(_("output"), null=True)
+    error_message = models.TextField(_("error"), blank=True, default="")
+
+    class Meta:
+        db_table = "ai_workflow_job_step"
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        constraints = [models.UniqueConstraint(fields=["job", "attempt", "position"], name="one_step_per_position")]
+
+    def __str__(self):
+        return f"{self.position}. {self.component}"
+
+
+class JobEvent(models.Model):
+    """What a job's followers are told, in order: `seq` counts 1, 2, 3, … without a gap within the job."""
+
+    class Kind(models.TextChoices):
+        STATE = "state"
+        STEP = "step"
+        TOKEN = "token"
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events", db_index=False)
+    seq = models.PositiveIntegerField()
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    data = JSONTextField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        db_table = "ai_workflow_job_event"
+        constraints = [models.UniqueConstraint(fields=["job", "seq"], name="one_event_per_number")]
+
+    def __str__(self):
+        return f"{self.seq} {self.kind}"
+
+
+class WorkerQuerySet(models.QuerySet):
+    SILENCE = timedelta(seconds=30)
+
+    def alive(self):
+        return self.filter(last_seen_at__gte=Now() - self.SILENCE)
+
+
+class Worker(models.Model):
+    """A `manage.py qcluster` that reported lately; its row is for people to see, nothing depends on it."""
+
+    name = models.CharField(_("name"), max_length=120, primary_key=True)  # host:pid
+    processes = models.PositiveSmallIntegerField(_("processes"))
+    places = models.PositiveIntegerField(_("places"))  # runs that it can supervise at once
+    started_at = models.DateTimeField(_("started"))
+    last_seen_at = models.DateTimeField(_("last seen"))
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        db_table = "ai_workflow_worker"
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+
+    def __str__(self):
+        return self.name

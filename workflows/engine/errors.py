@@ -1,0 +1,40 @@
+"""What can go wrong with a pipeline, in words for the person who can mend it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a definition's YAML, and where. Lines and columns count from 1."""
+
+    code: str  # stable, snake_case: "component_not_allowed"
+    message: str
+    path: str = ""  # within the document: "components.prompt.type", "connections[0].sender"
+    line: int | None = None
+    column: int | None = None
+    severity: str = "error"  # or "warning", which does not make the definition invalid
+
+
+@dataclass(frozen=True)
+class InputProblem:
+    """One thing that is wrong with trigger data; `path` says where: "prompt.query", "documents[0].content"."""
+
+    code: str
+    message: str
+    path: str = ""
+
+
+class TriggerDataRefused(Exception):
+    """The trigger data does not fit the definition's inputs; `problems` says each reason."""
+
+    def __init__(self, problems: list[InputProblem]):
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = problems
+
+
+class RunnerUnavailable(Exception):
+    """No runner answers on the socket. It may be starting: try again in a moment."""
+
+
+class RunnerLost(Exception):
+    """The runner went away in the middle of a run: the run is dead and has no answer."""

@@ -1,0 +1,37 @@
+"""A model field for JSON that must come back exactly as it went in, on every database."""
+
+import json
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+
+class JSONTextField(models.TextField):
+    """A JSON value kept as text.
+
+    The databases' own JSON types lose key order (PostgreSQL, MySQL), refuse U+0000 (PostgreSQL), turn big
+    integers into floats (MySQL) or stop at 31 levels (MariaDB). We never search inside these values, so text
+    is both safer and faster. The value must have passed `engine.strict_json` or come from the runner.
+    """
+
+    def from_db_value(self, value, expression, connection):
+        return None if value is None else json.loads(value)
+
+    def to_python(self, value):
+        if isinstance(value, str):
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                raise ValidationError(str(error), code="invalid") from error
+        return value
+
+    def get_prep_value(self, value):
+        return None if value is None else dump(value)
+
+    def value_to_string(self, obj):
+        return dump(self.value_from_object(obj))
+
+
+def dump(value) -> str:
+    """The compact text that the field stores."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
