@@ -241,17 +241,19 @@ DRAIN_SECONDS = environment.integer("DRAIN_SECONDS", 25, least=1)
 # --- The queue (django-q2), which only wakes workers up ----------------------------------------------------------------
 
 WORKERS = environment.integer("WORKERS", 2, least=1)
-# A wake-up lasts as long as there is work. The rows carry the truth, so this only bounds a worker process's turn.
-_TURN = 24 * 3600
+# A wake-up lasts as long as there is work, so django-q2's own time limits must never ring. (It has no "never":
+# without a number it can't tell a busy worker from an idle one.) Runs have limits of their own.
+_NEVER = 10**8
 Q_CLUSTER = {
     "name": "aiworkflow",
     "orm": "default",
+    "broker_class": "jobs.queue.orm.WakeUps",
     "workers": WORKERS,
     "queue_limit": WORKERS,
     "bulk": 1,
     "poll": 0.1,
-    "timeout": _TURN,
-    "retry": _TURN * (1 + (WORKERS + 1) // WORKERS) + 600,
+    "timeout": _NEVER,
+    "retry": 10 * _NEVER,
     "max_attempts": 1,
     "ack_failures": True,
     "save_limit": -1,

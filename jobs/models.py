@@ -40,6 +40,9 @@ class JobQuerySet(models.QuerySet):
         """Running jobs whose worker has not renewed its lease in time, by the database's clock."""
         return self.running().filter(lease_expires_at__lt=Now())
 
+    def renew(self, lease: timedelta) -> int:
+        return self.update(lease_expires_at=Now() + lease)
+
     def claim(self, places: int, lease: timedelta, worker: str) -> list["Job"]:
         """Start up to `places` pending jobs, oldest first, and return those that became ours.
 
@@ -128,6 +131,8 @@ class Job(models.Model):
     timeout_seconds = models.PositiveIntegerField(_("time limit"))
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
     max_attempts = models.PositiveSmallIntegerField(_("attempts at most"))
+    # Attempts that do not count towards max_attempts: a planned stop ended them, not a fault.
+    spared_attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     lease_token = models.UUIDField(null=True, editable=False)
     lease_expires_at = models.DateTimeField(null=True, editable=False)
     worker_name = models.CharField(_("worker"), max_length=120, blank=True, default="")
@@ -206,7 +211,8 @@ class Job(models.Model):
         A job that was to be cancelled becomes cancelled. Returns False when the job has moved on meanwhile.
         """
         lost = Job.objects.overdue().filter(lease_token=self.lease_token, attempt=self.attempt)
-        return self._give_up(lost, "worker_lost", "The worker that ran the job was lost.")
+        with transaction.atomic():
+            return self._give_up(lost, "worker_lost", "The worker that ran the job was lost.")
 
     # Moves of the worker that holds the lease: by state, attempt and token.
 
@@ -215,8 +221,36 @@ class Job(models.Model):
 
     def release(self, code: str, reason: str) -> None:
         """Give the job up without an answer (its runner died): pending again while attempts are left, else failed."""
-        if not self._give_up(self._mine(), code, reason):
-            raise LeaseLost
+        with transaction.atomic():
+            if not self._give_up(self._mine(), code, reason):
+                raise LeaseLost
+
+    def hand_back(self) -> None:
+        """Give the job back to the queue because this worker stops as planned; the attempt does not count."""
+        with transaction.atomic():
+            back = {"lease_token": None, "lease_expires_at": None, "spared_attempts": models.F("spared_attempts") + 1}
+            if self._move(self._mine().filter(cancel_requested_at=None), Job.Status.PENDING, **back):
+                self._stop_open_steps()
+            elif not self._give_up(self._mine(), "worker_lost", ""):
+                raise LeaseLost
+
+    def record(self, *, new: list["JobStep"], ended: list["JobStep"], events: list["JobEvent"]) -> None:
+        """Write what happened in this attempt: steps that are new, steps that ended, and events, numbered on.
+
+        Raises LeaseLost, and writes nothing, when the job is no longer ours.
+        """
+        with transaction.atomic(savepoint=False):
+            if not self._mine().filter(pk=self.pk).update(event_seq=models.F("event_seq") + len(events)):
+                raise LeaseLost
+            last = Job.objects.values_list("event_seq", flat=True).get(pk=self.pk)
+            for seq, event in enumerate(events, start=last - len(events) + 1):
+                event.job_id, event.seq = self.pk, seq
+            JobEvent.objects.bulk_create(events)
+            for step in new:
+                step.pk, step.job_id, step.attempt = None, self.pk, self.attempt
+            JobStep.objects.bulk_create(new)
+            for step in ended:  # by position: not every database tells the keys that a bulk insert made
+                self.steps.filter(attempt=self.attempt, position=step.position).update(**step.ending())
 
     def complete(self, result, seconds: float) -> None:
         self._finish(Job.Status.COMPLETED, seconds, result=result)
@@ -229,17 +263,30 @@ class Job(models.Model):
         self._finish(Job.Status.CANCELLED, seconds)
 
     def _finish(self, status: Status, seconds: float, **changes) -> None:
-        if not self._move(self._mine(), status, **self._end(timezone.now()), execution_seconds=seconds, **changes):
-            raise LeaseLost
+        with transaction.atomic(savepoint=False):
+            if not self._move(self._mine(), status, **self._end(timezone.now()), execution_seconds=seconds, **changes):
+                raise LeaseLost
+            self._stop_open_steps()
 
     def _give_up(self, candidates, code: str, reason: str) -> bool:
-        if self.cancel_requested_at or Job.objects.filter(pk=self.pk, cancel_requested_at__isnull=False).exists():
-            return self._move(candidates, Job.Status.CANCELLED, **self._end(timezone.now()))
-        if self.attempt < self.max_attempts:
-            return self._move(candidates, Job.Status.PENDING, lease_token=None, lease_expires_at=None)
-        message = f"{reason} It was tried {self.attempt} times."
-        return self._move(
-            candidates, Job.Status.FAILED, **self._end(timezone.now()), error_code=code, error_message=message
+        self.refresh_from_db(fields=["cancel_requested_at", "spared_attempts"])
+        now = timezone.now()
+        if self.cancel_requested_at:
+            moved = self._move(candidates, Job.Status.CANCELLED, **self._end(now))
+        elif self.attempt - self.spared_attempts < self.max_attempts:
+            moved = self._move(candidates, Job.Status.PENDING, lease_token=None, lease_expires_at=None)
+        else:
+            message = f"{reason} It was tried {self.attempt - self.spared_attempts} times."
+            moved = self._move(
+                candidates, Job.Status.FAILED, **self._end(now), error_code=code, error_message=message
+            )
+        if moved:
+            self._stop_open_steps()
+        return moved
+
+    def _stop_open_steps(self) -> None:
+        self.steps.filter(attempt=self.attempt, status=JobStep.Status.RUNNING).update(
+            status=JobStep.Status.STOPPED, completed_at=timezone.now()
         )
 
     @staticmethod
@@ -248,7 +295,7 @@ class Job(models.Model):
 
     def _move(self, candidates, status: Status, **changes) -> bool:
         """Move to `status` in one UPDATE that succeeds only from an allowed state, and record the event."""
-        with transaction.atomic():
+        with transaction.atomic(savepoint=False):
             moved = candidates.filter(pk=self.pk, status__in=self.REACHED_FROM[status]).update(
                 status=status,
                 updated_at=timezone.now(),
@@ -293,6 +340,16 @@ class JobStep(models.Model):
 
     def __str__(self):
         return f"{self.position}. {self.component}"
+
+    def ending(self) -> dict:
+        """The fields that are known only when the step has ended."""
+        return {
+            "status": self.status,
+            "completed_at": self.completed_at,
+            "execution_seconds": self.execution_seconds,
+            "output_preview": self.output_preview,
+            "error_message": self.error_message,
+        }
 
 
 class JobEvent(models.Model):

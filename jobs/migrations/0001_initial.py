@@ -74,6 +74,7 @@ class Migration(migrations.Migration):
                 ("timeout_seconds", models.PositiveIntegerField(verbose_name="time limit")),
                 ("attempt", models.PositiveSmallIntegerField(default=0, verbose_name="attempt")),
                 ("max_attempts", models.PositiveSmallIntegerField(verbose_name="attempts at most")),
+                ("spared_attempts", models.PositiveSmallIntegerField(default=0, editable=False)),
                 ("lease_token", models.UUIDField(editable=False, null=True)),
                 ("lease_expires_at", models.DateTimeField(editable=False, null=True)),
                 ("worker_name", models.CharField(blank=True, default="", max_length=120, verbose_name="worker")),

@@ -5,7 +5,7 @@ which this door reaches over a socket. Everything that others may use is listed 
 """
 
 from workflows.engine.catalog import catalog
-from workflows.engine.checking import Checked, check
+from workflows.engine.checking import Checked, check, static_check
 from workflows.engine.client import Run, runner_status, start_run
 from workflows.engine.config import Config, configure
 from workflows.engine.errors import (
@@ -21,5 +21,5 @@ from workflows.engine.keeper import RunnerKeeper
 
 __all__ = [
     "Checked", "Config", "InputProblem", "Problem", "Run", "RunnerKeeper", "RunnerLost", "RunnerUnavailable",
-    "TriggerDataRefused", "accept", "catalog", "check", "configure", "draw", "runner_status", "start_run",
+    "TriggerDataRefused", "accept", "catalog", "check", "configure", "draw", "runner_status", "start_run", "static_check",
 ]  # fmt: skip

@@ -14,6 +14,10 @@ class Problem:
     column: int | None = None
     severity: str = "error"  # or "warning", which does not make the definition invalid
 
+    @property
+    def is_error(self) -> bool:
+        return self.severity == "error"
+
 
 @dataclass(frozen=True)
 class InputProblem:

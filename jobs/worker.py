@@ -1,0 +1,354 @@
+"""Runs jobs: one process claims as many as it has places for and follows all their runs in one loop.
+
+No threads: `selectors` tells which runs have something to say, and the rest is done by the clock. What a run says is
+written in batches; every write is fenced by the attempt and the lease token, so that a worker that was taken for dead
+can't overwrite what came after it.
+"""
+
+import faulthandler
+import logging
+import os
+import selectors
+import socket
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from multiprocessing import RawValue
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, transaction
+
+from aiworkflow_project.logging import request_id
+from jobs.models import Job, JobEvent, JobStep, LeaseLost
+from workflows import engine
+from workflows.services import PipelineRefused
+
+logger = logging.getLogger(__name__)
+
+# Shared with the cluster's other processes, which are forked later; a plain byte, so that nobody can die holding a lock.
+draining = RawValue("b", 0)
+
+TICK = 0.1  # seconds between two looks at the clock, the queue and the cancel requests
+GRACE = 4.0  # seconds that a run that was told to stop may take; the runner kills it after two
+START_PATIENCE = 20.0  # seconds to wait for a runner that does not answer
+TOKENS_TOGETHER = 0.1  # seconds of tokens that make one event
+
+
+def work() -> None:
+    """Claim and run pending jobs until none is pending and none is running here."""
+    Supervisor().work()
+
+
+def name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@dataclass
+class Attempt:
+    """One job under way: its run, what the run said that is not written yet, and its clocks (monotonic seconds)."""
+
+    job: Job
+    claimed: float
+    run: engine.Run | None = None
+    started: float = 0.0
+    stopped: float | None = None  # when the run was told to stop, and why
+    stop_code: str = ""
+    steps: dict[int, JobStep] = field(default_factory=dict)  # by position
+    new: list[JobStep] = field(default_factory=list)
+    ended: list[JobStep] = field(default_factory=list)
+    events: list[JobEvent] = field(default_factory=list)
+    tokens_since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.started, 6) if self.started else 0.0
+
+    def take(self, message: dict) -> None:
+        """Turn a message of the runner into rows to be written."""
+        match message["kind"]:
+            case "step_started":
+                step = JobStep(
+                    position=message["position"],
+                    component=message["component"][:255],
+                    component_type=message["component_type"][:255],
+                    visit=message["visit"],
+                    started_at=datetime.fromtimestamp(message["at"], UTC),
+                    input_preview=message.get("input"),
+                )
+                self.steps[step.position] = step
+                self.new.append(step)
+                self._tell_step(step)
+            case "step_finished" | "step_failed" as kind:
+                step = self.steps[message["position"]]
+                step.status = JobStep.Status.COMPLETED if kind == "step_finished" else JobStep.Status.FAILED
+                step.completed_at = datetime.fromtimestamp(message["at"], UTC)
+                step.execution_seconds = message["seconds"]
+                step.output_preview = message.get("output")
+                step.error_message = message.get("message", "")
+                if step not in self.new:
+                    self.ended.append(step)
+                self._tell_step(step)
+            case "token":
+                self._tell_token(message["component"], message["text"])
+
+    def _tell_step(self, step: JobStep) -> None:
+        data = {
+            "position_int": step.position,
+            "component_name_str": step.component,
+            "visit_int": step.visit,
+            "status_str": step.status,
+            "execution_time_seconds": step.execution_seconds,
+        }
+        self.events.append(JobEvent(kind=JobEvent.Kind.STEP, data=data))
+
+    def _tell_token(self, component: str, text: str) -> None:
+        last = self.events[-1] if self.events else None
+        if last and last.kind == JobEvent.Kind.TOKEN and last.data["component_name_str"] == component:
+            last.data["text"] += text
+        else:
+            data = {"component_name_str": component, "text": text}
+            self.events.append(JobEvent(kind=JobEvent.Kind.TOKEN, data=data))
+            if self.tokens_since is None:
+                self.tokens_since = time.monotonic()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to write; tokens alone wait a little for more of them."""
+        if self.new or self.ended:
+            return True
+        if self.tokens_since is not None:
+            return time.monotonic() - self.tokens_since > TOKENS_TOGETHER
+        return bool(self.events)
+
+    def write(self) -> None:
+        """Write what has gathered. Raises LeaseLost when the job is no longer ours."""
+        if self.events:
+            self.job.record(new=self.new, ended=self.ended, events=self.events)
+
+    def was_written(self) -> None:
+        self.new, self.ended, self.events, self.tokens_since = [], [], [], None
+
+
+class Supervisor:
+    def __init__(self):
+        self.places = settings.JOBS_PER_WORKER
+        self.lease = timedelta(seconds=settings.JOB_LEASE_SECONDS)
+        self.attempts: list[Attempt] = []
+        self.selector = selectors.DefaultSelector()
+        self.renewed = 0.0
+        self.looked = 0.0
+        self.claimed = 0.0
+        self.more_wait = True
+        self.drain_by: float | None = None
+        self.runner_answers = True
+
+    def work(self) -> None:
+        try:
+            while True:
+                self._note_drain()
+                self._claim()
+                if not self.attempts:
+                    return
+                self._start_waiting_runs()
+                self._follow()
+                self._keep_leases()
+                self._watch_clocks()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            for attempt in self.attempts:  # an error of ours: the runs end with us, the leases run out
+                if attempt.run:
+                    attempt.run.kill()
+            self.selector.close()
+
+    # Claim
+
+    def _claim(self) -> None:
+        free = self.places - len(self.attempts)
+        now = time.monotonic()
+        if free <= 0 or self.drain_by is not None or not self.runner_answers:
+            return
+        if self.attempts and not self.more_wait and now - self.claimed < TICK:
+            return
+        self.claimed = now
+        try:
+            jobs = Job.objects.claim(free, self.lease, name())
+        except DatabaseError:
+            logger.warning("The database could not be asked for jobs.", exc_info=True)
+            close_old_connections()
+            return
+        self.more_wait = len(jobs) == free
+        if jobs and not self.attempts:
+            self._lease_is_good(now)
+        for job in jobs:
+            with request_id(job.request_id):
+                logger.info("Job %s: attempt %d starts.", job.pk, job.attempt)
+            self.attempts.append(Attempt(job, claimed=now))
+
+    def _start_waiting_runs(self) -> None:
+        self.runner_answers = True
+        for attempt in [attempt for attempt in self.attempts if attempt.run is None]:
+            if attempt.stop_code:
+                continue
+            try:
+                self._start(attempt)
+            except engine.RunnerUnavailable:
+                self.runner_answers = False
+                if time.monotonic() - attempt.claimed > START_PATIENCE:
+                    logger.error("No runner answers: job %s goes back to the queue.", attempt.job.pk)
+                    self._settle(attempt, attempt.job.hand_back)
+                continue
+            except engine.TriggerDataRefused as refused:
+                self._settle(attempt, attempt.job.fail, "input_invalid", str(refused), 0.0)
+            except PipelineRefused as refused:
+                self._settle(attempt, attempt.job.fail, "pipeline_refused", str(refused), 0.0)
+
+    def _start(self, attempt: Attempt) -> None:
+        job = attempt.job
+        # Once more: the operator may have tightened the policy since the revision was saved.
+        problems = [problem for problem in engine.static_check(job.revision.pipeline_yaml) if problem.is_error]
+        if problems:
+            raise PipelineRefused(problems)
+        attempt.run = engine.start_run(
+            job.revision.pipeline_yaml,
+            job.revision.description,
+            engine.accept(job.revision.description, job.trigger_data),
+            seconds=job.timeout_seconds,
+            documents_dir=settings.DATA_DIR / "documents" / str(job.workspace_id),
+            labels={"job": str(job.pk), "attempt": job.attempt, "request_id": job.request_id},
+        )
+        attempt.started = time.monotonic()
+        self.selector.register(attempt.run, selectors.EVENT_READ, attempt)
+
+    # Follow
+
+    def _follow(self) -> None:
+        """Read what the runs have to say, and settle those that are over."""
+        for key, _events in self.selector.select(TICK):
+            attempt = key.data
+            try:
+                for message in attempt.run.receive():
+                    attempt.take(message)
+            except engine.RunnerLost:
+                self._lost(attempt)
+                continue
+            if attempt.run.outcome or attempt.run.ended:
+                self._conclude(attempt)
+        for attempt in list(self.attempts):
+            if attempt.has_news:
+                self._settle(attempt)
+
+    def _conclude(self, attempt: Attempt) -> None:
+        job, outcome = attempt.job, attempt.run.outcome
+        if outcome and outcome["kind"] == "result":
+            self._settle(attempt, job.complete, outcome["result"], attempt.seconds)
+        elif attempt.stop_code == "cancelled":
+            self._settle(attempt, job.stopped, attempt.seconds)
+        elif attempt.stop_code == "timed_out" or outcome["code"] == "timed_out":
+            message = f"The run was ended at its time limit of {job.timeout_seconds} seconds."
+            self._settle(attempt, job.fail, "timed_out", message, attempt.seconds)
+        else:
+            where = f"{outcome['component']}: " if outcome.get("component") else ""
+            self._settle(attempt, job.fail, outcome["code"], where + outcome["message"], attempt.seconds)
+
+    def _lost(self, attempt: Attempt) -> None:
+        """The runner died under the run: the attempt has no answer, and the job runs again."""
+        if attempt.stop_code == "cancelled":
+            self._settle(attempt, attempt.job.stopped, attempt.seconds)
+            return
+        logger.error("The runner was lost during job %s.", attempt.job.pk)
+        self._settle(attempt, attempt.job.release, "runner_lost", "The runner that ran the job was lost.")
+
+    def _settle(self, attempt: Attempt, finish=None, *args) -> None:
+        """Write what has gathered and, with `finish`, make the attempt's last move, in one transaction.
+
+        A database that does not answer leaves the attempt as it is, and it is tried again on the next round, until
+        the watchdog ends us before the leases are out.
+        """
+        job = attempt.job
+        with request_id(job.request_id):
+            try:
+                with transaction.atomic():
+                    attempt.write()
+                    if finish:
+                        finish(*args)
+            except LeaseLost:
+                logger.warning("Job %s is no longer ours: attempt %d is dropped.", job.pk, job.attempt)
+                self._drop(attempt)
+            except DatabaseError:
+                logger.warning("The database did not take what job %s did.", job.pk, exc_info=True)
+                close_old_connections()
+            else:
+                attempt.was_written()
+                if finish:
+                    logger.info("Job %s: %s.", job.pk, job.status)
+                    self._drop(attempt)
+
+    def _drop(self, attempt: Attempt) -> None:
+        if attempt.run:
+            self.selector.unregister(attempt.run)
+            attempt.run.kill()
+        self.attempts.remove(attempt)
+
+    # Clocks
+
+    def _keep_leases(self) -> None:
+        """Renew our leases, and learn which jobs we lost and which are to be cancelled."""
+        now = time.monotonic()
+        if not self.attempts or now - self.looked < 5 * TICK:
+            return
+        self.looked = now
+        by_id = {attempt.job.pk: attempt for attempt in self.attempts}
+        mine = Job.objects.running().filter(
+            pk__in=by_id, lease_token__in={attempt.job.lease_token for attempt in self.attempts}
+        )
+        try:
+            if now - self.renewed > self.lease.total_seconds() / 4:
+                mine.renew(self.lease)
+                self._lease_is_good(now)
+            found = dict(mine.values_list("pk", "cancel_requested_at"))
+        except DatabaseError:
+            logger.warning("The leases could not be renewed.", exc_info=True)
+            close_old_connections()
+            return
+        for job_id, attempt in by_id.items():
+            if job_id not in found:
+                logger.warning("Job %s is no longer ours: attempt %d is dropped.", job_id, attempt.job.attempt)
+                self._drop(attempt)
+            elif found[job_id] and not attempt.stop_code:
+                self._stop(attempt, "cancelled")
+
+    def _lease_is_good(self, since: float) -> None:
+        """Re-arm the watchdog: a thread in C that ends this process, whatever hangs, before the leases are out."""
+        self.renewed = since
+        left = 0.8 * self.lease.total_seconds() - (time.monotonic() - since)
+        faulthandler.dump_traceback_later(max(left, 0.001), exit=True)
+
+    def _watch_clocks(self) -> None:
+        now = time.monotonic()
+        for attempt in list(self.attempts):
+            if attempt.stopped is not None and now - attempt.stopped > GRACE:
+                self._end_by_force(attempt)
+            elif attempt.run and not attempt.stop_code and now - attempt.started > attempt.job.timeout_seconds + 1:
+                self._stop(attempt, "timed_out")  # the run's own alarm should have rung
+            elif self.drain_by is not None and now > self.drain_by:
+                self._settle(attempt, attempt.job.hand_back)
+
+    def _stop(self, attempt: Attempt, code: str) -> None:
+        attempt.stop_code = code
+        if attempt.run is None:
+            self._settle(attempt, attempt.job.stopped, 0.0)
+            return
+        attempt.stopped = time.monotonic()
+        attempt.run.stop()
+
+    def _end_by_force(self, attempt: Attempt) -> None:
+        attempt.run.kill()
+        if attempt.stop_code == "cancelled":
+            self._settle(attempt, attempt.job.stopped, attempt.seconds)
+        else:
+            message = f"The run was ended at its time limit of {attempt.job.timeout_seconds} seconds."
+            self._settle(attempt, attempt.job.fail, "timed_out", message, attempt.seconds)
+
+    def _note_drain(self) -> None:
+        if draining.value and self.drain_by is None:
+            self.drain_by = time.monotonic() + settings.DRAIN_SECONDS
