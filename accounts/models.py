@@ -21,13 +21,13 @@ class User(AbstractUser):
 class WorkspaceManager(models.Manager):
     def default(self) -> "Workspace":
         """The workspace that the first migration makes, and that a single team never leaves."""
-        return self.get(slug=Workspace.DEFAULT_SLUG)
+        return self.get(pk=Workspace.DEFAULT_ID)
 
 
 class Workspace(models.Model):
     """The team that owns rows; names are unique and lists are counted within it."""
 
-    DEFAULT_SLUG = "default"
+    DEFAULT_ID = uuid.UUID("00000000-0000-4000-8000-000000000001")  # fixed, so that no request has to look it up
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(_("name"), max_length=100)

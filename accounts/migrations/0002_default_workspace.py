@@ -1,11 +1,15 @@
 """Makes the default workspace, which a single team never leaves."""
 
+from uuid import UUID
+
 from django.db import migrations
 
 
 def make_it(apps, schema_editor):
     workspaces = apps.get_model("accounts", "Workspace").objects.using(schema_editor.connection.alias)
-    workspaces.get_or_create(slug="default", defaults={"name": "Default"})
+    workspaces.get_or_create(
+        id=UUID("00000000-0000-4000-8000-000000000001"), defaults={"slug": "default", "name": "Default"}
+    )
 
 
 class Migration(migrations.Migration):
