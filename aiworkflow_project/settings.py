@@ -199,6 +199,8 @@ SIMPLE_JWT = {
     "UPDATE_LAST_LOGIN": True,
     "ISSUER": "aiworkflow",
 }
+METRICS_TOKEN = environment.text("METRICS_TOKEN")
+
 SPECTACULAR_SETTINGS = {
     "TITLE": "AI WorkFlow",
     "DESCRIPTION": "Manages and runs AI workflows: Haystack pipelines as durable jobs.",

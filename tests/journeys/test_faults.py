@@ -1,0 +1,175 @@
+"""Faults at real processes: no accepted job is lost, none runs twice at once, and neighbours are unharmed."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from tests.journeys.conftest import COMPONENTS
+from tests.journeys.site import wait_for
+
+
+def pipeline(component: str, timeout_seconds: int = 120) -> str:
+    return (
+        f"components:\n  it:\n    type: tests.components.{component}\n    init_parameters: {{}}\n"
+        f"connections: []\nworkflow:\n  timeout_seconds: {timeout_seconds}\n"
+    )
+
+
+def attempts(site, job) -> list[int]:
+    return sorted({step["attempt_int"] for step in site.steps(job)})
+
+
+def busy_workers(site) -> list[int]:
+    return site.processes("qcluster", "processing")
+
+
+def test_a_job_whose_worker_is_killed_runs_again_and_completes_once(new_site):
+    site = new_site(workers=2, PIPELINE_COMPONENTS=COMPONENTS)
+    job = site.submit(site.define("睡眠", pipeline("Sleeper")), {"seconds": 3})
+    site.until(job, "running")
+    [worker] = wait_for(lambda: busy_workers(site), what="a busy worker")
+
+    os.kill(worker, signal.SIGKILL)
+
+    done = site.finished(job, 40)
+    assert done["status_str"] == "completed"
+    assert done["attempt_int"] == 2
+    completions = [step for step in site.steps(job) if step["status_str"] == "completed"]
+    assert [step["attempt_int"] for step in completions] == [2]
+
+
+def test_jobs_run_again_when_the_whole_cluster_is_killed(new_site):
+    site = new_site(workers=2, PIPELINE_COMPONENTS=COMPONENTS)
+    definition = site.define("睡眠", pipeline("Sleeper"))
+    jobs = [site.submit(definition, {"seconds": 2}) for _ in range(4)]
+    for job in jobs:
+        site.until(job, "running")
+
+    for pid in site.processes("qcluster"):
+        os.kill(pid, signal.SIGKILL)
+
+    assert [site.finished(job, 60)["status_str"] for job in jobs] == ["completed"] * 4
+
+
+def test_a_killed_runner_comes_back_and_its_jobs_run_again(new_site):
+    site = new_site(PIPELINE_COMPONENTS=COMPONENTS)
+    job = site.submit(site.define("睡眠", pipeline("Sleeper")), {"seconds": 3})
+    wait_for(lambda: site.steps(job), what="a step")
+    runners = site.processes("workflows.engine.runner.server")
+
+    for pid in runners:
+        os.kill(pid, signal.SIGKILL)
+
+    done = site.finished(job, 40)
+    assert (done["status_str"], done["attempt_int"]) == ("completed", 2)
+
+
+@pytest.mark.parametrize(
+    ("component", "data"),
+    [("Sleeper", {"seconds": 100}), ("BusyLoop", {"seconds": 100}), ("HoldsTheGIL", {"exponent": 400_000_000})],
+)
+def test_a_running_job_is_cancelled_within_five_seconds_and_its_neighbour_is_unharmed(site, component, data):
+    neighbour = site.submit(site.define(f"neighbour of {component}", pipeline("Sleeper")), {"seconds": 4})
+    job = site.submit(site.define(f"victim {component}", pipeline(component)), data)
+    wait_for(lambda: site.steps(job) and site.steps(neighbour), what="both to be in a step")
+
+    asked = time.monotonic()
+    answer = site.api.post(f"/ai_workflow_job/{job['id']}/cancel")
+
+    assert answer.status_code in (200, 202), answer.text
+    assert site.until(job, "cancelled", seconds=10)["status_str"] == "cancelled"
+    assert time.monotonic() - asked < 5
+    done = site.finished(neighbour)
+    assert (done["status_str"], done["attempt_int"]) == ("completed", 1)
+
+
+@pytest.mark.parametrize(
+    ("component", "data"), [("Sleeper", {"seconds": 100}), ("HoldsTheGIL", {"exponent": 400_000_000})]
+)
+def test_a_job_over_its_time_limit_fails_as_timed_out(site, component, data):
+    definition = site.define(f"slow {component}", pipeline(component, timeout_seconds=1))
+
+    done = site.finished(site.submit(definition, data))
+
+    assert (done["status_str"], done["error_code_str"]) == ("failed", "timed_out")
+    assert "1 second" in done["error_message_text"]
+
+
+def test_a_job_over_its_memory_limit_fails_as_out_of_memory(site):
+    done = site.finished(site.submit(site.define("hungry", pipeline("MemoryHog")), {"megabytes": 4000}))
+
+    assert (done["status_str"], done["error_code_str"]) == ("failed", "out_of_memory")
+
+
+def test_a_failing_component_is_named_and_not_tried_again(site):
+    done = site.finished(site.submit(site.define("raiser", pipeline("Raiser")), {"message": "坏了"}))
+
+    assert (done["status_str"], done["error_code_str"], done["attempt_int"]) == ("failed", "component_failed", 1)
+    assert "it" in done["error_message_text"]
+    assert "坏了" in done["error_message_text"]
+
+
+def test_a_job_is_accepted_while_the_queue_takes_no_message_and_runs_later(new_site):
+    site = new_site(PIPELINE_COMPONENTS=COMPONENTS)
+    definition = site.define("睡眠", pipeline("Sleeper"))
+    database = sqlite3.connect(site.folder / "var" / "aiworkflow.sqlite3", timeout=20)
+    database.execute(
+        "CREATE TRIGGER locked BEFORE INSERT ON django_q_ormq BEGIN SELECT RAISE(ABORT, 'table is locked'); END"
+    )
+    database.commit()
+
+    job = site.submit(definition, {"seconds": 0})
+
+    assert job["status_str"] == "pending"
+    database.execute("DROP TRIGGER locked")
+    database.commit()
+    assert site.finished(job, 40)["status_str"] == "completed"
+
+
+def test_a_stop_lets_running_jobs_end_and_a_new_start_runs_the_rest(new_site):
+    site = new_site(PIPELINE_COMPONENTS=COMPONENTS, DRAIN_SECONDS="10")
+    definition = site.define("睡眠", pipeline("Sleeper"))
+    short = site.submit(definition, {"seconds": 2})
+    long = site.submit(definition, {"seconds": 14})
+    site.until(short, "running")
+    site.until(long, "running")
+
+    assert site.stop() == 0
+
+    site.start()
+    assert (site.finished(short)["status_str"], site.job(short)["attempt_int"]) == ("completed", 1)
+    done = site.finished(long, 60)
+    assert (done["status_str"], done["attempt_int"]) == ("completed", 2)
+
+
+def test_a_second_start_on_the_same_folder_says_so_and_harms_nothing(site):
+    second = site.command("up", "--port", "0", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _out, error = second.communicate(timeout=60)
+
+    assert second.returncode != 0
+    assert "already runs" in error
+    assert site.api.get("/ai_workflow_job").status_code == 200
+
+
+def test_nothing_is_left_when_the_parent_of_all_is_killed(new_site):
+    site = new_site(PIPELINE_COMPONENTS=COMPONENTS)
+    job = site.submit(site.define("睡眠", pipeline("Sleeper")), {"seconds": 100})
+    wait_for(lambda: site.steps(job), what="a step")
+    family = site.processes()
+
+    site.process.kill()
+    site.process.wait()
+
+    wait_for(lambda: not [pid for pid in family if _lives(pid)], 60, "every process to end")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
