@@ -158,7 +158,9 @@ def test_a_file_of_a_newer_layout_is_left_alone(document_store, folder):
 
 def _write_many(writer: int, rounds: int, each: int) -> None:
     store = WorkspaceDocumentStore(index="shared")
+    everybody = {"field": "id", "operator": "==", "value": "tally"}
     for round_number in range(rounds):
+        store.write_documents([Document(id="tally")], policy=DuplicatePolicy.SKIP)
         store.write_documents(
             [
                 Document(id=f"{writer}-{round_number}-{i}", content=f"第{writer}号进程 writer{writer} 写入")
@@ -166,24 +168,45 @@ def _write_many(writer: int, rounds: int, each: int) -> None:
             ]
         )
         store.write_documents([Document(id="contested", content=f"by {writer}")], policy=DuplicatePolicy.OVERWRITE)
+        store.update_by_filter(everybody, meta={f"{writer}-{round_number}": True})
 
 
-def test_many_processes_write_to_a_new_index_at_once_and_nothing_is_lost(folder):
+def _open_new_files(writer: int, together, indexes: int) -> None:
+    for number in range(indexes):
+        together.wait(timeout=60)
+        WorkspaceDocumentStore(index=f"new{number}").write_documents([Document(id=str(writer), content="新的")])
+
+
+def _run_at_once(target, *, processes: int, arguments: tuple) -> list[int | None]:
     spawn = multiprocessing.get_context("spawn")
-    writers = [spawn.Process(target=_write_many, args=(writer, 10, 5)) for writer in range(6)]
-    for process in writers:
+    started = [spawn.Process(target=target, args=(number, *arguments)) for number in range(processes)]
+    for process in started:
         process.start()
-    for process in writers:
+    for process in started:
         process.join(timeout=120)
+    return [process.exitcode for process in started]
 
-    assert [process.exitcode for process in writers] == [0] * 6
+
+def test_many_processes_write_to_one_index_at_once_and_nothing_is_lost(folder):
+    assert _run_at_once(_write_many, processes=6, arguments=(10, 5)) == [0] * 6
+
     store = WorkspaceDocumentStore(index="shared")
-    assert store.count_documents() == 6 * 10 * 5 + 1
+    assert store.count_documents() == 6 * 10 * 5 + 2
     for writer in range(6):
         assert len(store.bm25_retrieval(f"writer{writer}", top_k=1000)) == 50
+    (tally,) = store.filter_documents({"field": "id", "operator": "==", "value": "tally"})
+    assert len(tally.meta) == 60
     with sqlite3.connect(folder / "shared.sqlite3") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
+
+
+def test_many_processes_may_be_the_first_to_open_an_index(folder):
+    together = multiprocessing.get_context("spawn").Barrier(6)
+
+    assert _run_at_once(_open_new_files, processes=6, arguments=(together, 25)) == [0] * 6
+
+    assert [WorkspaceDocumentStore(index=f"new{number}").count_documents() for number in range(25)] == [6] * 25
 
 
 def test_a_reader_does_not_wait_for_a_writer(document_store, folder):
@@ -235,6 +258,25 @@ def test_an_overwritten_or_deleted_document_is_no_longer_found_by_its_old_words(
 
     assert document_store.bm25_retrieval("苹果 apples 香蕉 bananas") == []
     assert [document.id for document in document_store.bm25_retrieval("橙子")] == ["1"]
+
+
+def test_what_is_deleted_leaves_no_terms_behind(document_store, folder):
+    document_store.write_documents([Document(id=str(n), content="苹果 apples", meta={"n": n}) for n in range(5)])
+
+    document_store.delete_documents(["0", "no such document"])
+    document_store.delete_by_filter({"field": "meta.n", "operator": "<=", "value": 2})
+    left = _stored_terms(folder)
+    document_store.delete_all_documents()
+
+    assert left == ["苹果 果 apples"] * 2
+    assert _stored_terms(folder) == []
+
+
+def _stored_terms(folder):
+    with sqlite3.connect(folder / "default.sqlite3") as connection:
+        terms = [text for (text,) in connection.execute("SELECT text FROM terms")]
+    connection.close()
+    return terms
 
 
 def test_deleting_by_no_filter_is_refused_and_deletes_nothing(document_store):
