@@ -51,8 +51,10 @@ class Attempt:
     claimed: float
     run: engine.Run | None = None
     started: float = 0.0
+    over: float | None = None
     stopped: float | None = None  # when the run was told to stop, and why
     stop_code: str = ""
+    lost: bool = False
     steps: dict[int, JobStep] = field(default_factory=dict)  # by position
     new: list[JobStep] = field(default_factory=list)
     ended: list[JobStep] = field(default_factory=list)
@@ -60,8 +62,14 @@ class Attempt:
     tokens_since: float | None = None
 
     @property
+    def is_over(self) -> bool:
+        """Whether the run has given its answer, or can't give one any more."""
+        return self.run is not None and (self.lost or self.run.ended or self.run.outcome is not None)
+
+    @property
     def seconds(self) -> float:
-        return round(time.monotonic() - self.started, 6) if self.started else 0.0
+        """How long the run took, or takes by now."""
+        return round((self.over or time.monotonic()) - self.started, 6) if self.started else 0.0
 
     def take(self, message: dict) -> None:
         """Turn a message of the runner into rows to be written."""
@@ -222,19 +230,21 @@ class Supervisor:
     # Follow
 
     def _follow(self) -> None:
-        """Read what the runs have to say, and settle those that are over."""
+        """Read what the runs have to say, write it, and conclude those that are over."""
         for key, _events in self.selector.select(TICK):
             attempt = key.data
             try:
                 for message in attempt.run.receive():
                     attempt.take(message)
             except engine.RunnerLost:
-                self._lost(attempt)
-                continue
-            if attempt.run.outcome or attempt.run.ended:
-                self._conclude(attempt)
+                attempt.lost = True
+            if attempt.is_over:
+                attempt.over = time.monotonic()
+                self.selector.unregister(attempt.run)
         for attempt in list(self.attempts):
-            if attempt.has_news:
+            if attempt.is_over:  # again on each round, until the database has taken it
+                self._conclude(attempt)
+            elif attempt.has_news:
                 self._settle(attempt)
 
     def _conclude(self, attempt: Attempt) -> None:
@@ -243,20 +253,14 @@ class Supervisor:
             self._settle(attempt, job.complete, outcome["result"], attempt.seconds)
         elif attempt.stop_code == "cancelled":
             self._settle(attempt, job.stopped, attempt.seconds)
+        elif attempt.lost:
+            logger.error("The runner was lost during job %s.", job.pk)
+            self._settle(attempt, job.release, "runner_lost", "The runner that ran the job was lost.")
         elif attempt.stop_code == "timed_out" or outcome["code"] == "timed_out":
-            message = f"The run was ended at its time limit of {job.timeout_seconds} seconds."
-            self._settle(attempt, job.fail, "timed_out", message, attempt.seconds)
+            self._settle(attempt, job.fail, "timed_out", _over_the_limit(job), attempt.seconds)
         else:
             where = f"{outcome['component']}: " if outcome.get("component") else ""
             self._settle(attempt, job.fail, outcome["code"], where + outcome["message"], attempt.seconds)
-
-    def _lost(self, attempt: Attempt) -> None:
-        """The runner died under the run: the attempt has no answer, and the job runs again."""
-        if attempt.stop_code == "cancelled":
-            self._settle(attempt, attempt.job.stopped, attempt.seconds)
-            return
-        logger.error("The runner was lost during job %s.", attempt.job.pk)
-        self._settle(attempt, attempt.job.release, "runner_lost", "The runner that ran the job was lost.")
 
     def _settle(self, attempt: Attempt, finish=None, *args) -> None:
         """Write what has gathered and, with `finish`, make the attempt's last move, in one transaction.
@@ -285,7 +289,8 @@ class Supervisor:
 
     def _drop(self, attempt: Attempt) -> None:
         if attempt.run:
-            self.selector.unregister(attempt.run)
+            if not attempt.is_over:
+                self.selector.unregister(attempt.run)
             attempt.run.kill()
         self.attempts.remove(attempt)
 
@@ -311,6 +316,8 @@ class Supervisor:
             close_old_connections()
             return
         for job_id, attempt in by_id.items():
+            if attempt.is_over:
+                continue  # its last write is fenced, and says for itself whether the job was still ours
             if job_id not in found:
                 logger.warning("Job %s is no longer ours: attempt %d is dropped.", job_id, attempt.job.attempt)
                 self._drop(attempt)
@@ -326,6 +333,8 @@ class Supervisor:
     def _watch_clocks(self) -> None:
         now = time.monotonic()
         for attempt in list(self.attempts):
+            if attempt.is_over:
+                continue
             if attempt.stopped is not None and now - attempt.stopped > GRACE:
                 self._end_by_force(attempt)
             elif attempt.run and not attempt.stop_code and now - attempt.started > attempt.job.timeout_seconds + 1:
@@ -342,13 +351,16 @@ class Supervisor:
         attempt.run.stop()
 
     def _end_by_force(self, attempt: Attempt) -> None:
-        attempt.run.kill()
+        job = attempt.job
         if attempt.stop_code == "cancelled":
-            self._settle(attempt, attempt.job.stopped, attempt.seconds)
+            self._settle(attempt, job.stopped, attempt.seconds)
         else:
-            message = f"The run was ended at its time limit of {attempt.job.timeout_seconds} seconds."
-            self._settle(attempt, attempt.job.fail, "timed_out", message, attempt.seconds)
+            self._settle(attempt, job.fail, "timed_out", _over_the_limit(job), attempt.seconds)
 
     def _note_drain(self) -> None:
         if draining.value and self.drain_by is None:
             self.drain_by = time.monotonic() + settings.DRAIN_SECONDS
+
+
+def _over_the_limit(job: Job) -> str:
+    return f"The run was ended at its time limit of {job.timeout_seconds} s."

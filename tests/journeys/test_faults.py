@@ -96,7 +96,7 @@ def test_a_job_over_its_time_limit_fails_as_timed_out(site, component, data):
     done = site.finished(site.submit(definition, data))
 
     assert (done["status_str"], done["error_code_str"]) == ("failed", "timed_out")
-    assert "1 second" in done["error_message_text"]
+    assert "time limit of 1 s" in done["error_message_text"]
 
 
 def test_a_job_over_its_memory_limit_fails_as_out_of_memory(site):

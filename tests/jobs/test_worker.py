@@ -1,0 +1,267 @@
+"""The worker's loop against runs that say what the test wants: what is written, and what is not."""
+
+import socket
+import threading
+import time
+
+import pytest
+from django.db import DatabaseError
+from django.db.models.functions import Now
+
+from jobs import worker
+from jobs.models import Job
+from workflows import engine
+
+pytestmark = pytest.mark.django_db
+
+
+class ScriptedRun:
+    """An engine.Run whose messages come from a test instead of from the runner's socket."""
+
+    def __init__(self, *batches, ends=True):
+        self.inner, self.outer = socket.socketpair()
+        self.batches = list(batches)
+        self.outcome, self.ended, self.told_to_stop, self.killed = None, False, False, False
+        if batches:
+            self.outer.send(b"!")
+        self.ends = ends
+
+    def fileno(self):
+        return self.inner.fileno()
+
+    def receive(self):
+        messages = self.batches.pop(0)
+        if isinstance(messages, Exception):
+            raise messages
+        if not self.batches:
+            self.inner.recv(1)
+            self.ended = self.ends
+        self.outcome = next((m for m in messages if m["kind"] in ("result", "error")), None)
+        return messages
+
+    def say(self, *messages):
+        self.batches.append(list(messages))
+        self.outer.send(b"!")
+
+    def stop(self):
+        self.told_to_stop = True
+
+    def kill(self):
+        self.killed = True
+
+
+def started(position=1):
+    return {"kind": "step_started", "position": position, "component": "提示", "component_type": "x.Prompt", "visit": 1, "at": time.time(), "input": {"query": "你好"}}  # fmt: skip
+
+
+def finished(position=1):
+    return {"kind": "step_finished", "position": position, "at": time.time(), "seconds": 0.01, "output": {"text": "好"}}
+
+
+def token(text):
+    return {"kind": "token", "component": "llm", "text": text}
+
+
+RESULT = {"kind": "result", "result": {"text": "好"}}
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The runs that the worker will be given, in order; `make` may be replaced to raise."""
+    waiting = []
+
+    def start_run(*args, **kwargs):
+        run = waiting.pop(0)
+        if isinstance(run, Exception):
+            raise run
+        return run
+
+    monkeypatch.setattr(engine, "start_run", start_run)
+    monkeypatch.setattr(engine, "static_check", lambda text: [])
+    monkeypatch.setattr(engine, "accept", lambda description, data: data)
+    monkeypatch.setattr(worker.faulthandler, "dump_traceback_later", lambda *args, **kwargs: None)
+    return waiting
+
+
+def test_a_run_becomes_steps_events_and_a_result(make_job, runs):
+    job = make_job()
+    runs.append(ScriptedRun([started(), finished(), RESULT]))
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.result, job.attempt) == ("completed", {"text": "好"}, 1)
+    step = job.steps.get()
+    assert (step.component, step.status, step.input_preview, step.output_preview) == (
+        "提示", "completed", {"query": "你好"}, {"text": "好"},
+    )  # fmt: skip
+    assert [event.kind for event in job.events.order_by("seq")] == ["state", "state", "step", "step", "state"]
+
+
+def test_one_worker_follows_several_runs_at_once(make_job, runs):
+    slow, quick = make_job(), make_job()
+    waiting = ScriptedRun()
+    runs.extend([waiting, ScriptedRun([RESULT])])
+    threading.Timer(0.5, lambda: waiting.say(RESULT)).start()
+
+    worker.work()
+
+    slow.refresh_from_db(), quick.refresh_from_db()
+    assert (slow.status, quick.status) == ("completed", "completed")
+    assert quick.completed_at < slow.completed_at
+
+
+def test_tokens_that_come_together_are_one_event(make_job, runs):
+    job = make_job()
+    runs.append(ScriptedRun([token("你"), token("好"), token("！"), RESULT]))
+
+    worker.work()
+
+    [event] = job.events.filter(kind="token")
+    assert event.data == {"component_name_str": "llm", "text": "你好！"}
+
+
+def test_a_failed_run_says_which_component_and_why(make_job, runs):
+    job = make_job()
+    runs.append(ScriptedRun([{"kind": "error", "code": "component_failed", "message": "ValueError: 坏", "component": "llm"}]))
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.error_code, job.error_message) == ("failed", "component_failed", "llm: ValueError: 坏")
+
+
+def test_a_lost_runner_puts_the_job_back_and_it_runs_again(make_job, runs):
+    job = make_job()
+    runs.extend([ScriptedRun([started()], engine.RunnerLost()), ScriptedRun([RESULT])])
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.attempt) == ("completed", 2)
+    assert job.steps.get(attempt=1).status == "stopped"
+
+
+def test_a_cancelled_run_is_told_to_stop_and_its_late_error_does_not_count(make_job, runs):
+    job = make_job()
+    run = ScriptedRun()
+    runs.append(run)
+
+    def cancel_then_die(self):
+        self.told_to_stop = True
+        self.say({"kind": "error", "code": "crashed", "message": "…"})
+
+    run.stop = cancel_then_die.__get__(run)
+    original = worker.Supervisor._keep_leases
+
+    def ask_for_cancel(self):
+        Job.objects.get(pk=job.pk).cancel()
+        worker.Supervisor._keep_leases = original
+        original(self)
+
+    worker.Supervisor._keep_leases = ask_for_cancel
+    try:
+        worker.work()
+    finally:
+        worker.Supervisor._keep_leases = original
+
+    job.refresh_from_db()
+    assert (job.status, job.error_code, run.told_to_stop) == ("cancelled", "", True)
+
+
+def test_a_run_whose_lease_was_lost_is_ended_and_writes_nothing(make_job, runs):
+    job = make_job()
+    run = ScriptedRun()
+    runs.append(run)
+
+    def take_over():
+        Job.objects.filter(pk=job.pk).update(lease_expires_at=Now() - worker.timedelta(seconds=1))
+        assert Job.objects.get(pk=job.pk).recover()
+        Job.objects.filter(pk=job.pk).update(status="cancelled", completed_at=Now())
+        run.say(RESULT)
+
+    original = worker.Supervisor._start
+
+    def start_and_lose(self, attempt):
+        original(self, attempt)
+        take_over()
+
+    worker.Supervisor._start = start_and_lose
+    try:
+        worker.work()
+    finally:
+        worker.Supervisor._start = original
+
+    job.refresh_from_db()
+    assert (job.status, job.result, run.killed) == ("cancelled", None, True)
+
+
+def test_an_answer_that_the_database_did_not_take_is_written_on_the_next_round(make_job, runs, monkeypatch):
+    job = make_job()
+    runs.append(ScriptedRun([started(), finished(), RESULT]))
+    complete, refusals = Job.complete, iter([True, True])
+
+    def complete_later(self, *args):
+        if next(refusals, False):
+            raise DatabaseError("the database is away")
+        complete(self, *args)
+
+    monkeypatch.setattr(Job, "complete", complete_later)
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.result) == ("completed", {"text": "好"})
+    assert job.steps.count() == 1
+    assert [event.seq for event in job.events.order_by("seq")] == [1, 2, 3, 4, 5]
+
+
+def test_a_drain_hands_back_what_does_not_end_in_time(make_job, runs, monkeypatch, settings):
+    settings.DRAIN_SECONDS = 0
+    job = make_job()
+    run = ScriptedRun()
+    runs.append(run)
+    monkeypatch.setattr(worker, "draining", type("Flag", (), {"value": 0})())
+    original = worker.Supervisor._start
+
+    def start_and_drain(self, attempt):
+        original(self, attempt)
+        worker.draining.value = 1
+
+    monkeypatch.setattr(worker.Supervisor, "_start", start_and_drain)
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.spared_attempts, run.killed) == ("pending", 1, True)
+
+
+def test_no_job_is_claimed_while_draining(make_job, runs, monkeypatch):
+    job = make_job()
+    monkeypatch.setattr(worker, "draining", type("Flag", (), {"value": 1})())
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert job.status == "pending"
+
+
+def test_a_job_waits_for_a_runner_that_is_starting(make_job, runs):
+    job = make_job()
+    runs.extend([engine.RunnerUnavailable(), engine.RunnerUnavailable(), ScriptedRun([RESULT])])
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.attempt) == ("completed", 1)
+
+
+def test_a_pipeline_that_the_policy_no_longer_allows_is_not_run(make_job, runs, monkeypatch):
+    job = make_job()
+    monkeypatch.setattr(engine, "static_check", lambda text: [engine.Problem("component_not_allowed", "不允许")])
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.error_code) == ("failed", "pipeline_refused")
+    assert "不允许" in job.error_message
