@@ -83,7 +83,14 @@ def test_a_refusal_can_itself_be_stored():
 
 
 def test_a_result_is_made_safe_and_not_refused():
-    odd = {"分数": float("nan"), "i": [float("inf"), -float("inf")], 1: "一", None: (1, 2), "s": "a\ud800b", "big": 2**70}
+    odd = {
+        "分数": float("nan"),
+        "i": [float("inf"), -float("inf")],
+        1: "一",
+        None: (1, 2),
+        "s": "a\ud800b",
+        "big": 2**70,
+    }
 
     assert strict_json.clean(odd) == {
         "分数": None, "i": [None, None], "1": "一", "null": [1, 2], "s": "a\ufffdb", "big": str(2**70),

@@ -40,9 +40,7 @@ def loads(text: str | bytes | bytearray):
     except RecursionError as error:
         raise StrictJSONError(_TOO_DEEP) from error
     except json.JSONDecodeError as error:
-        raise StrictJSONError(
-            f"This is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        ) from error
+        raise StrictJSONError(f"This is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
     except ValueError as error:  # Python refuses to convert thousands of digits
         raise StrictJSONError(_TOO_BIG) from error
     if _SUSPICIOUS.search(text) or not _is_unicode(text) or "\0" in text:
