@@ -1,0 +1,158 @@
+"""What one child does: read the request, put on the limits, do the one thing that was asked, end."""
+
+import contextlib
+import importlib
+import json
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+import haystack
+
+from workflows.engine.runner import catalog, execution, failures, loading, sandbox, validation
+from workflows.engine.runner.failures import RunFailed
+from workflows.engine.runner.loading import chain
+from workflows.engine.runner.replies import Replies
+from workflows.engine.runner.sandbox import Limits
+
+OUT_OF_MEMORY = 77  # the exit code of a child that has not even the memory to say so
+_SECONDS_TO_ASK = 30
+_LONGEST_REQUEST = 256 * 1024 * 1024
+_LONGEST_TRACE = 8000
+
+_TINY = """
+components:
+  warm:
+    type: haystack.components.builders.prompt_builder.PromptBuilder
+    init_parameters: {template: "{% for word in words %}{{ word.upper() }} {% endfor %}", required_variables: "*"}
+"""
+
+
+def answer(connection: socket.socket, scratch: Path, status: dict) -> int:
+    """Serve the one request that comes on this connection; the exit code."""
+    replies = Replies(connection)
+    sandbox.ring_after(_SECONDS_TO_ASK)
+    try:
+        request = _read(connection)
+        return _OPERATIONS[request["op"]](request, replies, scratch, status)
+    except (BrokenPipeError, ConnectionResetError):
+        return 0  # nobody is listening any more
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _log(error, {})
+        replies.send("error", code="bad_request", message=f"This request cannot be served: {failures.named(error)}")
+        return 0
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+
+def warm_up() -> None:
+    """Do once, before any fork, what each child would have to do again: caches fill, and late imports happen."""
+    components = ["haystack.components.builders.prompt_builder.PromptBuilder"]
+    validation.check({"yaml": _TINY, "components": components})
+    pipeline = loading.Loader(components).pipeline(loading.parse(_TINY))
+    pipeline.run({"warm": {"words": ["一", "two"]}})
+    importlib.import_module("openai.resources.chat.completions")
+    importlib.import_module("encodings.idna")
+
+
+def _read(connection: socket.socket) -> dict:
+    """One line of JSON. Read in pieces, never beyond the line's end: nothing follows it."""
+    pieces, length = [], 0
+    while not pieces or not pieces[-1].endswith(b"\n"):
+        piece = connection.recv(1024 * 1024)
+        if not piece:
+            raise ConnectionResetError
+        pieces.append(piece)
+        length += len(piece)
+        if length > _LONGEST_REQUEST:
+            raise ValueError("it is too long")
+    return json.loads(b"".join(pieces))
+
+
+def _ping(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
+    replies.send("pong", haystack_version=haystack.__version__, **status)
+    return 0
+
+
+def _catalog(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
+    _import(request)
+    sandbox.enter(Limits(seconds=120, memory_mb=2048), scratch)
+    replies.send("catalog", catalog=catalog.catalog())
+    return 0
+
+
+def _check(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
+    _import(request)
+    sandbox.enter(_limits(request), scratch)
+    try:
+        reply = validation.check(request)
+    except MemoryError:
+        reply = _check_failed("out_of_memory", "Loading this pipeline needs more memory than it may have.")
+    except BaseException as error:  # components run code of their own when they are built
+        if isinstance(error, (BrokenPipeError, ConnectionResetError)):
+            raise
+        _log(error, request)
+        refused = any(isinstance(link, sandbox.EgressRefused) for link in chain(error))
+        reply = _check_failed("egress_refused" if refused else "check_failed", failures.named(error))
+    replies.send(reply.pop("kind"), **reply)
+    return 0
+
+
+def _check_failed(code: str, message: str) -> dict:
+    return {"kind": "problems", "problems": [{"code": code, "message": message, "path": "", "severity": "error"}]}
+
+
+def _run(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
+    replies.blot_out((request.get("secrets") or {}).values())
+    _import(request)
+    guard = sandbox.enter(_limits(request), scratch)
+    try:
+        line = execution.run(request, replies, guard)
+    except RunFailed as error:
+        _log(error, request)
+        fields = error.fields
+    except MemoryError:
+        fields = RunFailed("out_of_memory", "The run needed more memory than it may have.").fields
+    except RecursionError as error:
+        fields = RunFailed("result_not_json", failures.named(error)).fields
+    else:
+        replies.send_line(line)
+        return 0
+    try:
+        replies.send("error", **fields)
+    except MemoryError:
+        return OUT_OF_MEMORY
+    return 0
+
+
+_OPERATIONS = {"ping": _ping, "catalog": _catalog, "check": _check, "run": _run}
+
+
+def _limits(request: dict) -> Limits:
+    documents = request.get("documents_dir")
+    return Limits(
+        seconds=float(request["seconds"]),
+        memory_mb=int(request["memory_mb"]),
+        hosts=tuple(request.get("hosts") or ()),
+        secrets=dict(request.get("secrets") or {}),
+        documents_dir=Path(documents) if documents else None,
+    )
+
+
+def _import(request: dict) -> None:
+    """Import the operator's own components while the project's folder can still be listed."""
+    for module in {name.rpartition(".")[0] for name in request.get("components") or ()}:
+        if module not in sys.modules and module.partition(".")[0] not in loading.TRUSTED_ROOTS:
+            with contextlib.suppress(ImportError):  # who names it in a pipeline is told then
+                importlib.import_module(module)
+
+
+def _log(error: BaseException, request: dict) -> None:
+    """The whole story, for the operator: the client only gets a sentence."""
+    labels = " ".join(f"{name}={value}" for name, value in (request.get("labels") or {}).items())
+    with contextlib.suppress(Exception):
+        trace = "".join(traceback.format_exception(error))
+        sys.stderr.write(f"{labels}\n{trace[-_LONGEST_TRACE:]}\n")

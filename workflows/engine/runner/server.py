@@ -1,0 +1,399 @@
+"""The runner's server, `python -m workflows.engine.runner.server --socket PATH`: a fork per request, Haystack warm.
+
+One thread and one loop, which never waits for anybody: it doesn't even read the requests, the children do.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Before Haystack is imported anywhere: it reads these once. (Its telemetry would post component names to the world.)
+os.environ.update({"HAYSTACK_TELEMETRY_ENABLED": "false", "ANONYMIZED_TELEMETRY": "False", "TQDM_DISABLE": "1"})
+
+_PR_SET_CHILD_SUBREAPER = 36
+_GRACE = 2.0  # seconds between TERM and KILL
+_LONGEST_PATH = 100  # bytes of a Unix socket's address, less some
+_BACKLOG = 1024
+_OUTPUT_HEAD, _OUTPUT_TAIL = 16 * 1024, 16 * 1024  # bytes of a child's output that reach the log
+
+
+@dataclass
+class Child:
+    pid: int
+    pidfd: int
+    connection: socket.socket
+    output: int  # the reading end of its standard output and error
+    scratch: Path
+    kill_at: float | None = None
+    client_is_gone: bool = False
+    head: bytearray = field(default_factory=bytearray)
+    tail: bytearray = field(default_factory=bytearray)
+    dropped: int = 0
+
+    def signal(self, number: int) -> None:
+        """To its whole group: what it may have started goes with it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+            return
+        with contextlib.suppress(ProcessLookupError):  # it hasn't made its group yet
+            signal.pidfd_send_signal(self.pidfd, number)
+
+
+class Server:
+    def __init__(self, path: str):
+        self.path = path
+        self.scratch = Path(f"{path}.scratch")
+        self.started = time.monotonic()
+        self.children: dict[int, Child] = {}
+        self.handlers: dict = {}  # file descriptor: what to call with its events
+        self.farewells: dict[int, tuple[socket.socket, bytes]] = {}  # last lines that a slow client hasn't taken yet
+        self.strays: set[int] = set()  # processes of ours to be reaped: cleaners, and what children left behind
+        self.stopping = False
+        self.epoll = select.epoll()
+
+    # --- the loop
+
+    def serve(self) -> None:
+        """Answer until SIGTERM or SIGINT, then end every child and leave."""
+        self._empty_scratch()
+        self.listener = listen(self.path)
+        self.inode = os.stat(self.path).st_ino
+        self.wakes, wake = socket.socketpair()
+        self.wakes.setblocking(False)
+        wake.setblocking(False)
+        self.wake = wake
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._watch(self.listener.fileno(), select.EPOLLIN, self._accept)
+        self._watch(self.wakes.fileno(), select.EPOLLIN, lambda events: self.wakes.recv(4096))
+        log(f"ready on {self.path} as process {os.getpid()}")
+        try:
+            while not self.stopping:
+                self._turn()
+        finally:
+            self._leave()
+
+    def _turn(self) -> None:
+        for fd, events in self.epoll.poll(self._patience()):
+            handler = self.handlers.get(fd)  # an earlier event of this turn may have closed it
+            if handler:
+                handler(events)
+        now = time.monotonic()
+        for child in list(self.children.values()):
+            if child.kill_at and now >= child.kill_at:
+                child.kill_at = None
+                child.signal(signal.SIGKILL)
+        self._reap_strays()
+
+    def _patience(self) -> float:
+        times = [child.kill_at for child in self.children.values() if child.kill_at]
+        longest = 0.2 if self.strays else 60.0
+        return max(0.0, min([at - time.monotonic() for at in times] + [longest]))
+
+    def _watch(self, fd: int, events: int, handler) -> None:
+        self.handlers[fd] = handler
+        self.epoll.register(fd, events)
+
+    def _unwatch(self, fd: int) -> None:
+        if self.handlers.pop(fd, None):
+            self.epoll.unregister(fd)
+
+    def _stop(self, *_) -> None:
+        self.stopping = True
+
+    def _leave(self) -> None:
+        with contextlib.suppress(OSError):
+            if os.stat(self.path).st_ino == self.inode:
+                os.unlink(self.path)
+        self.listener.close()
+        for child in self.children.values():
+            child.signal(signal.SIGKILL)
+        for child in list(self.children.values()):
+            self._bury(child)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    # --- a child's life
+
+    def _accept(self, _events: int) -> None:
+        try:
+            connection, _ = self.listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:  # no file descriptors left: those who wait are served when a child has ended
+            log(f"cannot accept: {error}")
+            self._unwatch(self.listener.fileno())
+            return
+        try:
+            self._start_child(connection)
+        except OSError as error:
+            log(f"cannot start a child: {error}")
+            connection.close()
+
+    def _start_child(self, connection: socket.socket) -> None:
+        connection.setblocking(True)
+        output, child_output = os.pipe()
+        number = f"{time.monotonic_ns():x}"
+        scratch = self.scratch / number
+        scratch.mkdir(mode=0o700)
+        status = {
+            "pid": os.getpid(),
+            "children": len(self.children),
+            "uptime_seconds": round(time.monotonic() - self.started, 3),
+        }
+        # The child must not see a signal before it has thrown away our handlers: they would write to our own pipe.
+        held = {signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, held)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _become_child(connection, child_output, scratch, status)
+        except OSError:
+            os.close(output)
+            scratch.rmdir()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+            os.close(child_output)
+        os.set_blocking(output, False)
+        child = Child(pid, os.pidfd_open(pid), connection, output, scratch)
+        self.children[pid] = child
+        self._watch(child.pidfd, select.EPOLLIN, lambda events: self._bury(child))
+        self._watch(output, select.EPOLLIN, lambda events: self._drain(child))
+        self._watch(connection.fileno(), select.EPOLLRDHUP, lambda events: self._client_moved(child, events))
+
+    def _client_moved(self, child: Child, events: int) -> None:
+        """The client asks for the end, or is gone."""
+        if events & (select.EPOLLHUP | select.EPOLLERR):
+            child.client_is_gone = True
+            self._unwatch(child.connection.fileno())
+            child.signal(signal.SIGKILL)
+        elif events & select.EPOLLRDHUP:
+            self.epoll.modify(child.connection.fileno(), 0)  # a full close is still told
+            child.kill_at = time.monotonic() + _GRACE
+            child.signal(signal.SIGTERM)
+
+    def _drain(self, child: Child) -> bool:
+        """Take what the child has printed, so that it never waits for us; keep its beginning and its end."""
+        try:
+            data = os.read(child.output, 65536)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._unwatch(child.output)
+            return False
+        room = _OUTPUT_HEAD - len(child.head)
+        if room > 0:
+            child.head += data[:room]
+            data = data[room:]
+        child.tail += data
+        surplus = len(child.tail) - _OUTPUT_TAIL
+        if surplus > 0:
+            del child.tail[:surplus]
+            child.dropped += surplus
+        return True
+
+    def _bury(self, child: Child) -> None:
+        """A child has ended, or is about to: end its group, tell its client how it ended, tidy up."""
+        child.signal(signal.SIGKILL)  # while it is unreaped nobody else can have its number
+        _, status = os.waitpid(child.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        for _ in range(16):
+            if not self._drain(child):
+                break
+        self._log_output(child)
+        for fd in (child.pidfd, child.output):
+            self._unwatch(fd)
+            os.close(fd)
+        self._unwatch(child.connection.fileno())
+        del self.children[child.pid]
+        self._end_strays()
+        message = {"kind": "exit", "code": code if code >= 0 else None, "signal": -code if code < 0 else None}
+        # A newline first: the child may have died in the middle of a line.
+        self._say_farewell(child.connection, b"\n" + json.dumps(message).encode() + b"\n")
+        self._remove(child.scratch)
+        if self.listener.fileno() >= 0 and self.listener.fileno() not in self.handlers:
+            self._watch(self.listener.fileno(), select.EPOLLIN, self._accept)
+
+    def _say_farewell(self, connection: socket.socket, line: bytes) -> None:
+        try:
+            sent = connection.send(line, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the client is gone
+            sent = len(line)
+        fd = connection.fileno()
+        if sent == len(line) or self.stopping:
+            self._unwatch(fd)
+            connection.close()
+        elif fd in self.handlers:
+            self.handlers[fd] = lambda events: self._say_farewell(connection, line[sent:])
+        else:
+            self._watch(fd, select.EPOLLOUT, lambda events: self._say_farewell(connection, line[sent:]))
+
+    def _log_output(self, child: Child) -> None:
+        if not child.head:
+            return
+        text = bytes(child.head)
+        if child.dropped:
+            text += f"\n… {child.dropped} bytes left out …\n".encode()
+        text += bytes(child.tail)
+        for line in text.decode("utf-8", "replace").splitlines():
+            log(f"child {child.pid}: {line}")
+
+    # --- what children leave behind
+
+    def _end_strays(self) -> None:
+        """Processes whose parent, a child of ours, is gone become ours (we are their subreaper): end them."""
+        with contextlib.suppress(OSError):
+            found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            for pid in set(map(int, found)) - self.children.keys() - self.strays:
+                log(f"ending process {pid}, which a child left behind")
+                self.strays.add(pid)
+                os.kill(pid, signal.SIGKILL)
+
+    def _reap_strays(self) -> None:
+        for pid in list(self.strays):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                    continue
+            self.strays.discard(pid)
+
+    def _remove(self, scratch: Path) -> None:
+        try:
+            scratch.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:  # not empty. A large tree takes its time, so that isn't done in the loop
+            pid = os.fork()
+            if pid == 0:
+                shutil.rmtree(scratch, ignore_errors=True)
+                os._exit(0)
+            self.strays.add(pid)
+
+    def _empty_scratch(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir(mode=0o700)
+
+
+def listen(path: str) -> socket.socket:
+    """A listening socket at `path`, for its owner only, in place of whatever was there."""
+    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    temporary = f"{path}.{os.getpid()}"
+    mask = os.umask(0o177)
+    try:
+        with _short(temporary) as address:
+            listener.bind(address)
+    finally:
+        os.umask(mask)
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    os.rename(temporary, path)  # only now can a client find it, and it answers at once
+    return listener
+
+
+@contextlib.contextmanager
+def _short(path: str):
+    """An address for `path` that fits into a Unix socket's 107 bytes."""
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        yield path
+        return
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"
+    finally:
+        os.close(folder)
+
+
+def log(text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"runner: {text}\n".encode("utf-8", "replace"))
+
+
+def _become_child(connection: socket.socket, output: int, scratch: Path, status: dict) -> None:
+    """The child's side of the fork. Never returns."""
+    code = 1
+    try:
+        os.setsid()
+        from workflows.engine.runner import child, sandbox
+
+        sandbox.die_with_parent(status["pid"])
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _own_standard_streams(output)
+        keep = 3
+        if connection.fileno() != keep:
+            os.dup2(connection.fileno(), keep, inheritable=False)
+        os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        code = child.answer(socket.socket(fileno=keep), scratch, status)
+    except MemoryError:
+        code = 77
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            log(f"child: {type(error).__name__}: {error}")
+    finally:
+        os._exit(code)
+
+
+def _own_standard_streams(output: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def _preload(components: list[str]) -> None:
+    """Import Haystack and every component, so that no child has to, and run once what all of them need."""
+    from workflows.engine.runner import catalog, child
+
+    catalog.import_all()
+    for name in components:
+        try:
+            importlib.import_module(name.rpartition(".")[0])
+        except Exception as error:
+            log(f"cannot import {name}: {error}")
+    child.warm_up()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="workflows.engine.runner.server")
+    parser.add_argument("--socket", required=True)
+    parser.add_argument("--keeper", type=int, help="the process that keeps the runner, and with which it ends")
+    parser.add_argument("--component", action="append", default=[], help="a further component class, to be imported")
+    arguments = parser.parse_args()
+
+    from workflows.engine.runner import sandbox
+
+    if arguments.keeper:
+        sandbox.die_with_parent(arguments.keeper)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+    _preload(arguments.component)
+    if threading.active_count() > 1:
+        log("threads are running before the first fork: " + ", ".join(thread.name for thread in threading.enumerate()))
+    gc.collect()
+    gc.freeze()  # what is here now is never collected, so that children don't copy its pages by looking at it
+    sys.stdout.flush()
+    Server(os.path.abspath(arguments.socket)).serve()
+
+
+if __name__ == "__main__":
+    main()
