@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -207,6 +208,19 @@ def test_many_processes_may_be_the_first_to_open_an_index(folder):
     assert _run_at_once(_open_new_files, processes=6, arguments=(together, 25)) == [0] * 6
 
     assert [WorkspaceDocumentStore(index=f"new{number}").count_documents() for number in range(25)] == [6] * 25
+
+
+def test_an_index_that_another_process_is_just_making_is_waited_for(document_store, folder):
+    folder.mkdir()
+    maker = sqlite3.connect(folder / "default.sqlite3", isolation_level=None, check_same_thread=False)
+    maker.execute("BEGIN IMMEDIATE")
+    soon = threading.Timer(0.3, maker.execute, ["COMMIT"])
+    soon.start()
+
+    assert document_store.write_documents([Document(content="等一等")]) == 1
+
+    soon.join()
+    maker.close()
 
 
 def test_a_reader_does_not_wait_for_a_writer(document_store, folder):
