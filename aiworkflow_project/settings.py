@@ -28,8 +28,8 @@ BEHIND_PROXY = environment.flag("BEHIND_PROXY", False)
 # --- Applications ---------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "aiworkflow_project.apps.ConsoleConfig",  # before the admin, whose templates it overrides
-    "django.contrib.admin",
+    "aiworkflow_project.apps.ConsoleConfig",
+    "aiworkflow_project.apps.ConsoleAdminConfig",  # django.contrib.admin with our site
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -51,6 +51,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "aiworkflow_project.logging.RequestIdMiddleware",
+    "aiworkflow_project.api.errors.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -167,6 +168,10 @@ CORS_URLS_REGEX = r"^/(api|openapi)"
 CORS_ALLOW_HEADERS = [*default_headers, "x-request-id", "last-event-id"]
 CORS_EXPOSE_HEADERS = ["x-request-id", "location"]
 
+# --- The web server (manage.py serve) ---------------------------------------------------------------------------------
+
+WEB_THREADS = environment.integer("WEB_THREADS", 8, least=1)
+
 # --- The API --------------------------------------------------------------------------------------------------------
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = environment.integer("MAX_BODY_MB", 10, least=1) * 1024 * 1024
@@ -179,9 +184,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["aiworkflow_project.api.permissions.ModelPermissions"],
     "DEFAULT_PARSER_CLASSES": ["aiworkflow_project.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["aiworkflow_project.api.renderers.JSONRenderer"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["aiworkflow_project.api.filters.StrictFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "aiworkflow_project.api.pagination.Pagination",
-    "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "aiworkflow_project.api.schema.AutoSchema",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
@@ -212,6 +217,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "PREPROCESSING_HOOKS": ["aiworkflow_project.api.schema.one_address_each"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "aiworkflow_project.api.schema.add_problem",
+    ],
+    "ENUM_NAME_OVERRIDES": {"JobStatus": "jobs.models.Job.Status", "StepStatus": "jobs.models.JobStep.Status"},
 }
 
 # --- The engine: what pipelines may do, and how much of it -----------------------------------------------------------

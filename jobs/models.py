@@ -188,6 +188,10 @@ class Job(models.Model):
             data |= {"error_code_str": self.error_code, "error_message_text": self.error_message}
         return JobEvent(job_id=self.pk, seq=self.event_seq, kind=JobEvent.Kind.STATE, data=data)
 
+    def rename(self, name: str) -> None:
+        Job.objects.filter(pk=self.pk).update(name=name, updated_at=timezone.now())
+        self.refresh_from_db()
+
     # Moves of people and of the sweep: by state alone.
 
     def cancel(self) -> None:

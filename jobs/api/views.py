@@ -1,0 +1,217 @@
+"""The API of jobs: submit, follow, cancel and retry."""
+
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.http import Http404, HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.viewsets import GenericViewSet
+
+from aiworkflow_project.api.authentication import workspace_id_of
+from aiworkflow_project.api.errors import Conflict, Refused, field_errors, trigger_data_errors
+from aiworkflow_project.api.filters import StrictFilterBackend
+from aiworkflow_project.api.renderers import EventStreamRenderer, JSONRenderer
+from jobs import services
+from jobs.api.events import EventStream
+from jobs.api.filters import JobFilter
+from jobs.api.serializers import JobChangeSerializer, JobSerializer, StepSerializer
+from jobs.models import Job, JobStep
+from workflows import engine
+from workflows.models import Workflow
+
+LAST_EVENT = 2**31 - 1
+
+
+class JobViewSet(GenericViewSet):
+    """`ai_workflow_job`: runs of definitions on given trigger data."""
+
+    queryset = Job.objects.all()
+    serializer_class = JobSerializer
+    filter_backends = [StrictFilterBackend]
+    filterset_class = JobFilter
+    ordering_default = "created_at_time"
+    ordering_choices = {
+        "job_name_str": "name",
+        "status_str": "status",
+        "started_at_time": "started_at",
+        "completed_at_time": "completed_at",
+        "execution_time_seconds": "execution_seconds",
+        "created_at_time": "created_at",
+        "updated_at_time": "updated_at",
+    }
+    permissions_of = {
+        "cancel": ["jobs.change_job"],
+        "retry": ["jobs.add_job"],
+        "events": ["jobs.view_job"],
+    }
+
+    def get_queryset(self):
+        return super().get_queryset().filter(workspace_id=workspace_id_of(self.request))
+
+    def get_object(self) -> Job:
+        job = self.get_queryset().filter(pk=self.kwargs["pk"]).first()
+        if job is None:
+            raise Http404
+        return job
+
+    def _row(self, pk) -> dict:
+        for row in JobSerializer.answer(JobSerializer.rows(self.get_queryset().filter(pk=pk))):
+            return row
+        raise Http404
+
+    def list(self, request):
+        """List jobs, newest first."""
+        page = self.paginate_queryset(JobSerializer.rows(self.filter_queryset(self.get_queryset())))
+        return self.get_paginated_response(JobSerializer.answer(page))
+
+    @extend_schema(operation_id="ai_workflow_job_submit", responses={201: JobSerializer})
+    def create(self, request):
+        """Submit a job. The trigger data is checked before it is accepted."""
+        workflow = self._workflow()
+        body = JobSerializer(data=request.data, context={"workflow": workflow})
+        if not body.is_valid():
+            raise Refused(field_errors(body.errors) + _further_errors(workflow, body))
+        job = services.submit(
+            workflow,
+            body.validated_data["trigger_data_json"],
+            name=body.validated_data.get("name", ""),
+            created_by=request.user,
+            request_id=request.id,
+        )
+        return self._created(job)
+
+    def _workflow(self) -> Workflow | None:
+        """The definition that the body names, if there is one."""
+        body = self.request.data
+        try:
+            pk = Workflow._meta.pk.to_python(body.get("ai_workflow_def_id"))
+        except (AttributeError, DjangoValidationError):
+            return None
+        return (
+            Workflow.objects.kept()
+            .filter(pk=pk, workspace_id=workspace_id_of(self.request))
+            .select_related("current_revision")
+            .first()
+        )
+
+    def _created(self, job: Job) -> Response:
+        where = reverse("ai_workflow_job", args=[job.pk], request=self.request)
+        return Response(self._row(job.pk), status=status.HTTP_201_CREATED, headers={"Location": where})
+
+    @extend_schema(operation_id="ai_workflow_job_read")
+    def retrieve(self, request, pk):
+        """Read a job."""
+        return Response(self._row(pk))
+
+    @extend_schema(operation_id="ai_workflow_job_rename", request=JobChangeSerializer, responses={200: JobSerializer})
+    def partial_update(self, request, pk):
+        """Rename a job. Nothing else of it is a client's to change."""
+        job = self.get_object()
+        body = JobChangeSerializer(data=request.data, partial=True)
+        body.is_valid(raise_exception=True)
+        if body.validated_data:
+            job.rename(body.validated_data["name"])
+        return Response(self._row(pk))
+
+    @extend_schema(operation_id="ai_workflow_job_delete", responses={204: OpenApiResponse(description="Deleted.")})
+    def destroy(self, request, pk):
+        """Delete a job that is over, with its steps and events."""
+        job = self.get_object()
+        if not job.is_over:
+            raise Conflict(f"A {job.status} job can't be deleted: cancel it first.", "invalid_transition")
+        job.delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(operation_id="ai_workflow_job_cancel", request=None, responses={200: JobSerializer})
+    def cancel(self, request, pk):
+        """Cancel a job: at once while it is pending; while it is running, its worker is asked to stop it."""
+        self.get_object().cancel()
+        return Response(self._row(pk))
+
+    @extend_schema(operation_id="ai_workflow_job_retry", request=None, responses={201: JobSerializer})
+    def retry(self, request, pk):
+        """Submit the data of a job that is over as a new job."""
+        return self._created(services.retry(self.get_object(), created_by=request.user, request_id=request.id))
+
+
+def _further_errors(workflow, body) -> list[dict]:
+    """What is wrong with the trigger data when something else is wrong as well."""
+    if workflow is None or "trigger_data_json" in body.errors or "trigger_data_json" not in body.initial_data:
+        return []
+    data = body.fields["trigger_data_json"].run_validation(body.initial_data["trigger_data_json"])
+    try:
+        engine.accept(workflow.current_revision.description, data)
+    except engine.TriggerDataRefused as error:
+        return trigger_data_errors(error)
+    return []
+
+
+class StepViewSet(GenericViewSet):
+    """The steps of a job, in the order in which they started; the attempts one after another."""
+
+    queryset = JobStep.objects.all()
+    serializer_class = StepSerializer
+    filter_backends = [StrictFilterBackend]
+    permissions_of = {"list": ["jobs.view_job"]}
+
+    def get_queryset(self):
+        return (
+            super()
+            .get_queryset()
+            .filter(job=self.kwargs["pk"], job__workspace_id=workspace_id_of(self.request))
+            .order_by("attempt", "position")
+        )
+
+    @extend_schema(operation_id="ai_workflow_job_steps")
+    def list(self, request, pk):
+        page = self.paginate_queryset(StepSerializer.rows(self.filter_queryset(self.get_queryset())))
+        if not page and not Job.objects.filter(pk=pk, workspace_id=workspace_id_of(request)).exists():
+            raise Http404
+        return self.get_paginated_response(StepSerializer.answer(page))
+
+
+class EventViewSet(GenericViewSet):
+    """What happens to a job, as it happens."""
+
+    queryset = Job.objects.all()
+    renderer_classes = [EventStreamRenderer, JSONRenderer]
+    filter_backends = []
+    permissions_of = {"follow": ["jobs.view_job"]}
+
+    @extend_schema(
+        operation_id="ai_workflow_job_events",
+        parameters=[
+            OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="Resume after this event."),
+            OpenApiParameter("after", int, description="The same, for a first connection from a browser."),
+        ],
+        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+    )
+    def follow(self, request, pk):
+        """Server-sent events `state`, `step` and `token`. The stream ends when the job is over."""
+        after = self._after()
+        job = (
+            self.get_queryset().filter(pk=pk, workspace_id=workspace_id_of(request)).only("status", "event_seq").first()
+        )
+        if job is None:
+            raise Http404
+        if job.is_over and after >= job.event_seq:
+            # Tells a browser's EventSource not to connect again.
+            return HttpResponse(status=status.HTTP_204_NO_CONTENT)
+        if request.method == "HEAD":
+            return HttpResponse(content_type=EventStream.CONTENT_TYPE)
+        return EventStream(pk, after)
+
+    def _after(self) -> int:
+        headers, params = self.request.headers, self.request.query_params
+        if "Last-Event-ID" in headers:
+            return _event_number("Last-Event-ID", headers["Last-Event-ID"])
+        return _event_number("after", params["after"]) if "after" in params else 0
+
+
+def _event_number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= LAST_EVENT):
+        raise ValidationError({name: [ErrorDetail("Must be the number of an event.", code="invalid")]})
+    return int(text)
