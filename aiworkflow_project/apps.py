@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class ConsoleConfig(AppConfig):
@@ -9,3 +10,9 @@ class ConsoleConfig(AppConfig):
 
     def ready(self):
         from aiworkflow_project import checks  # noqa: F401 - registers the system checks
+
+
+class ConsoleAdminConfig(AdminConfig):
+    """Django's admin, with our site as the one that everybody registers with."""
+
+    default_site = "aiworkflow_project.console.ConsoleSite"

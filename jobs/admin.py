@@ -1,0 +1,410 @@
+"""The console's pages of jobs: the list, one job as it runs and when it is over, and running a workflow."""
+
+import json
+import shlex
+import uuid
+from datetime import timedelta
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from accounts.models import Workspace
+from aiworkflow_project.templatetags.console import badge, duration, moment
+from jobs import dashboard, rendering, services
+from jobs.forms import RunForm
+from jobs.models import InvalidTransition, Job, JobEvent
+from workflows import engine
+from workflows.models import Workflow
+
+STEPS_AT_MOST = 300
+TOKENS_AT_MOST = 2_000  # events of streamed text that a page reads when it opens
+WORKFLOWS_OFFERED = 50
+
+
+class BoundedPaginator(Paginator):
+    """Counts no further than 10,000: a list of millions opens as fast as one of ten."""
+
+    @cached_property
+    def count(self):
+        return dashboard.count(self.object_list).number
+
+
+class WhenFilter(admin.SimpleListFilter):
+    title = gettext_lazy("time")
+    parameter_name = "when"
+    SPANS = {
+        "hour": timedelta(hours=1),
+        "day": timedelta(days=1),
+        "week": timedelta(days=7),
+        "month": timedelta(days=30),
+    }
+
+    def lookups(self, request, model_admin):
+        return [
+            ("hour", _("Last hour")),
+            ("day", _("Last 24 hours")),
+            ("week", _("Last 7 days")),
+            ("month", _("Last 30 days")),
+        ]
+
+    def queryset(self, request, queryset):
+        span = self.SPANS.get(self.value())
+        return queryset.filter(created_at__gte=timezone.now() - span) if span else queryset
+
+
+class WorkflowFilter(admin.SimpleListFilter):
+    """The workflows that were changed last: a list of all of them would be as long as the table."""
+
+    title = gettext_lazy("workflow")
+    parameter_name = "workflow__id__exact"
+
+    def lookups(self, request, model_admin):
+        newest = Workflow.objects.kept().in_workspace(Workspace.objects.default()).order_by("-updated_at", "-id")
+        offered = [(str(workflow.pk), str(workflow)) for workflow in newest[:WORKFLOWS_OFFERED]]
+        chosen = _uuid(request.GET.get(self.parameter_name, ""))
+        if chosen and str(chosen) not in dict(offered):
+            offered += [(str(workflow.pk), str(workflow)) for workflow in Workflow.objects.filter(pk=chosen)]
+        return offered
+
+    def queryset(self, request, queryset):
+        if not self.value():
+            return queryset
+        chosen = _uuid(self.value())
+        return queryset.filter(workflow=chosen) if chosen else queryset.none()
+
+
+@admin.register(Job)
+class JobAdmin(admin.ModelAdmin):
+    list_display = ("state", "title", "workflow_link", "took", "when", "created_by", "error_code")
+    list_display_links = ("title",)
+    list_filter = ("status", WhenFilter, WorkflowFilter)
+    list_select_related = ("workflow", "created_by")
+    list_per_page = 50
+    list_max_show_all = 200
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    search_fields = ("name",)
+    search_help_text = gettext_lazy("A part of the name, or an id or how it begins")
+    ordering = ("-created_at", "-id")
+    actions = ("cancel_selected", "retry_selected")
+
+    def get_queryset(self, request):
+        found = super().get_queryset(request).in_workspace(Workspace.objects.default())
+        return found.defer("trigger_data", "result", "error_message")
+
+    def get_search_results(self, request, queryset, search_term):
+        """By name, by id, or by how an id begins: a range of the primary key, not a search through all ids."""
+        term = search_term.strip().lower()
+        digits = term.replace("-", "")
+        if len(digits) >= 6 and len(digits) <= 32 and all(digit in "0123456789abcdef" for digit in digits):
+            first, last = uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
+            by_id = queryset.filter(pk__gte=first, pk__lte=last)
+            if by_id.exists():
+                return by_id, False
+        return super().get_search_results(request, queryset, search_term)
+
+    # The list
+
+    @admin.display(description=gettext_lazy("state"), ordering="status")
+    def state(self, job):
+        return badge(job.status, job.get_status_display())
+
+    @admin.display(description=gettext_lazy("name"))
+    def title(self, job):
+        return format_html('{}<span class="cell-sub mono">{}</span>', job.name or _("(no name)"), str(job.pk)[:8])
+
+    @admin.display(description=gettext_lazy("workflow"))
+    def workflow_link(self, job):
+        return (
+            format_html(
+                '<a href="{}">{}</a>',
+                reverse("admin:workflows_workflow_change", args=[job.workflow_id]),
+                job.workflow,
+            )
+            if job.workflow.deleted_at is None
+            else str(job.workflow)
+        )
+
+    @admin.display(description=gettext_lazy("duration"), ordering="execution_seconds")
+    def took(self, job):
+        if job.status == Job.Status.RUNNING and job.started_at:
+            return duration((timezone.now() - job.started_at).total_seconds())
+        return duration(job.execution_seconds)
+
+    @admin.display(description=gettext_lazy("submitted"), ordering="created_at")
+    def when(self, job):
+        return moment(job.created_at)
+
+    # What may be done with jobs
+
+    def has_change_permission(self, request, obj=None):
+        return False  # what ran is read-only; cancel and retry are moves of their own
+
+    def has_cancel_permission(self, request):
+        return request.user.has_perm("jobs.change_job")
+
+    def has_retry_permission(self, request):
+        return request.user.has_perm("jobs.add_job")
+
+    def has_delete_permission(self, request, obj=None):
+        return super().has_delete_permission(request, obj) and (obj is None or obj.is_over)
+
+    @admin.action(description=gettext_lazy("Cancel"), permissions=["cancel"])
+    def cancel_selected(self, request, queryset):
+        done = self._each(request, queryset, lambda job: job.cancel())
+        said = ngettext(
+            "%(number)d job was cancelled or asked to stop.", "%(number)d jobs were cancelled or asked to stop.", done
+        )
+        self._tell(request, said % {"number": done}, done)
+
+    @admin.action(description=gettext_lazy("Retry"), permissions=["retry"])
+    def retry_selected(self, request, queryset):
+        whole = Job.objects.select_related("workflow__current_revision").filter(pk__in=[job.pk for job in queryset])
+        done = self._each(request, whole, lambda job: self._retry(request, job))
+        said = ngettext("%(number)d job was submitted again.", "%(number)d jobs were submitted again.", done)
+        self._tell(request, said % {"number": done}, done)
+
+    def _retry(self, request, job) -> Job:
+        return services.retry(job, created_by=request.user, request_id=request.id)
+
+    def _each(self, request, jobs, act) -> int:
+        done = 0
+        for job in jobs:
+            try:
+                act(job)
+                done += 1
+            except (InvalidTransition, services.InactiveWorkflow, engine.TriggerDataRefused) as refused:
+                self.message_user(request, f"{job}: {refused}", messages.WARNING)
+        return done
+
+    def _tell(self, request, said: str, done: int) -> None:
+        if done:
+            self.message_user(request, said, messages.SUCCESS)
+
+    def get_deleted_objects(self, objs, request):
+        """Jobs that are not over stay; of the others, their steps and events go with them, unnamed."""
+        lacking = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        over = [job for job in objs if job.is_over]
+        kept = [
+            _("%(job)s is not over yet, so it cannot be deleted.") % {"job": job} for job in objs if not job.is_over
+        ]
+        return [str(job) for job in over], {self.opts.verbose_name_plural: len(over)}, lacking, kept
+
+    def delete_queryset(self, request, queryset):
+        queryset.filter(status__in=Job.FINAL).delete()
+
+    # Pages
+
+    def get_urls(self):
+        wrap = self.admin_site.admin_view
+        return [
+            path("<uuid:pk>/live/", wrap(self.live_view), name="jobs_job_live"),
+            path("<uuid:pk>/cancel/", wrap(self.cancel_view), name="jobs_job_cancel"),
+            path("<uuid:pk>/retry/", wrap(self.retry_view), name="jobs_job_retry"),
+            *super().get_urls(),
+        ]
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """One job. Nothing on the page can be edited; while the job runs, the page follows it."""
+        job = self._visible(request, _uuid(object_id))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": str(job),
+            **_story(job),
+            "trigger": rendering.pretty(job.trigger_data),
+            "curl": _curl(request, job),
+            "retries": job.retries.order_by("created_at").only("id", "name", "status")[:20],
+            "may_cancel": self.has_cancel_permission(request),
+            "may_retry": self.has_retry_permission(request),
+            "may_delete": self.has_delete_permission(request, job),
+        }
+        return TemplateResponse(request, "admin/jobs/job/detail.html", context)
+
+    def live_view(self, request, pk):
+        """JSON: the parts of the page that change, and the last event that they tell of."""
+        job = self._visible(request, pk)
+        story = _story(job)
+        names = ("head", "steps", "outcome", "streams")
+        pieces = {name: render_to_string(f"admin/jobs/job/{name}.html", story, request) for name in names}
+        response = JsonResponse({"seq": job.event_seq, "over": job.is_over, "status": job.status, "pieces": pieces})
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def add_view(self, request, form_url="", extra_context=None):
+        """Run a workflow: choose it, fill in its inputs, and go to the job's page."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        chosen = _uuid(request.GET.get("workflow", ""))
+        if chosen is None:
+            return self._choose_view(request)
+        workflow = get_object_or_404(
+            Workflow.objects.kept().in_workspace(Workspace.objects.default()).select_related("current_revision"),
+            pk=chosen,
+        )
+        form = RunForm(workflow.current_revision.description, request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            job = self._submitted(request, workflow, form)
+            if job:
+                self.log_addition(request, job, [{"added": {}}])
+                return HttpResponseRedirect(reverse("admin:jobs_job_change", args=[job.pk]))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Run %(workflow)s") % {"workflow": workflow},
+            "workflow": workflow,
+            "form": form,
+            "description": workflow.current_revision.description,
+        }
+        return TemplateResponse(request, "admin/jobs/job/run.html", context)
+
+    def _submitted(self, request, workflow, form) -> Job | None:
+        try:
+            return services.submit(
+                workflow,
+                form.trigger_data,
+                name=form.cleaned_data["job_name"],
+                created_by=request.user,
+                request_id=request.id,
+            )
+        except engine.TriggerDataRefused as refused:
+            form.refuse(refused.problems)
+        except services.InactiveWorkflow as refused:
+            form.add_error(None, str(refused))
+        return None
+
+    def _choose_view(self, request):
+        wanted = request.GET.get("q", "").strip()
+        workflows = Workflow.objects.active().in_workspace(Workspace.objects.default())
+        if wanted:
+            workflows = workflows.named_like(wanted)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Run a workflow"),
+            "workflows": workflows.order_by("-updated_at", "-id")[:WORKFLOWS_OFFERED],
+            "wanted": wanted,
+        }
+        return TemplateResponse(request, "admin/jobs/job/choose.html", context)
+
+    def cancel_view(self, request, pk):
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        job = self._visible(request, pk)
+        if not self.has_cancel_permission(request):
+            raise PermissionDenied
+        if self._each(request, [job], lambda job: job.cancel()):
+            said = _("The job was cancelled.") if job.is_over else _("The job's worker was asked to stop it.")
+            self.message_user(request, said, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:jobs_job_change", args=[pk]))
+
+    def retry_view(self, request, pk):
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        job = self._visible(request, pk)
+        if not self.has_retry_permission(request):
+            raise PermissionDenied
+        made = []
+        if self._each(request, [job], lambda job: made.append(self._retry(request, job))):
+            self.message_user(request, _("The job's data was submitted as a new job."), messages.SUCCESS)
+            pk = made[0].pk
+        return HttpResponseRedirect(reverse("admin:jobs_job_change", args=[pk]))
+
+    def _visible(self, request, pk) -> Job:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        related = ("workflow__current_revision", "revision", "created_by", "retry_of")
+        heavy = ("retry_of__trigger_data", "retry_of__result", "revision__pipeline_yaml")
+        jobs = Job.objects.in_workspace(Workspace.objects.default()).select_related(*related).defer(*heavy)
+        job = jobs.filter(pk=pk).first() if pk else None
+        if job is None:
+            raise Http404
+        return job
+
+
+def _story(job: Job) -> dict:
+    """What is told of a job, and told anew while it runs."""
+    steps = list(job.steps.order_by("-attempt", "-position")[: STEPS_AT_MOST + 1])
+    cut = len(steps) > STEPS_AT_MOST
+    attempts = {}
+    for step in reversed(steps[:STEPS_AT_MOST]):
+        attempts.setdefault(step.attempt, []).append(step)
+    return {
+        "job": job,
+        "attempts": [_attempt(number, attempts[number]) for number in sorted(attempts, reverse=True)],
+        "steps_cut": cut,
+        "parts": rendering.parts(job.result) if job.result is not None else [],
+        "result": rendering.pretty(job.result) if job.result is not None else None,
+        "streams": [] if job.is_over else _streamed(job),
+        "waited_seconds": (job.started_at - job.created_at).total_seconds() if job.started_at else None,
+        "running_seconds": (timezone.now() - job.started_at).total_seconds() if job.started_at else None,
+        "now": timezone.now(),
+    }
+
+
+def _attempt(number: int, steps: list) -> dict:
+    """An attempt's steps, each with the place of its bar on a scale of 0 to 100."""
+    now = timezone.now()
+    start = min(step.started_at for step in steps)
+    ends = {step.pk: step.completed_at or (now if step.status == "running" else step.started_at) for step in steps}
+    span = max((max(ends.values()) - start).total_seconds(), 0.001)
+    rows = []
+    for step in steps:
+        offset = 100 * (step.started_at - start).total_seconds() / span
+        width = 100 * (ends[step.pk] - step.started_at).total_seconds() / span
+        rows.append(
+            {
+                "step": step,
+                "x": round(min(offset, 99), 2),
+                "width": round(min(max(width, 1), 100 - min(offset, 99)), 2),
+                "input": rendering.pretty(step.input_preview) if step.input_preview is not None else None,
+                "output": rendering.pretty(step.output_preview) if step.output_preview is not None else None,
+            }
+        )
+    return {"number": number, "rows": rows}
+
+
+def _streamed(job: Job) -> list[dict]:
+    """What the components of this attempt have said so far, by component."""
+    newest_state = job.events.filter(kind=JobEvent.Kind.STATE).order_by("-seq").values_list("seq", flat=True).first()
+    said = {}
+    tokens = job.events.filter(kind=JobEvent.Kind.TOKEN, seq__gt=newest_state or 0, seq__lte=job.event_seq).order_by(
+        "-seq"
+    )
+    for data in reversed(list(tokens.values_list("data", flat=True)[:TOKENS_AT_MOST])):
+        said.setdefault(data["component_name_str"], []).append(data["text"])
+    return [{"component": component, "text": "".join(texts)} for component, texts in said.items()]
+
+
+def _curl(request, job: Job) -> str:
+    """The same submission over the API, to paste into a shell."""
+    body = {"ai_workflow_def_id": str(job.workflow_id), "trigger_data_json": job.trigger_data}
+    if job.name:
+        body["job_name_str"] = job.name
+    url = request.build_absolute_uri("/api/v1/ai_workflow_job")
+    return " \\\n  ".join(
+        [
+            f"curl -X POST {shlex.quote(url)}",
+            '-H "Authorization: Bearer $AIWORKFLOW_API_KEY"',
+            "-H 'Content-Type: application/json'",
+            f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}",
+        ]
+    )
+
+
+def _uuid(text) -> uuid.UUID | None:
+    try:
+        return text if isinstance(text, uuid.UUID) else uuid.UUID(str(text))
+    except ValueError:
+        return None
