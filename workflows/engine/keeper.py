@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from workflows.engine.client import runner_status
-from workflows.engine.config import Config
+from workflows.engine.config import Config, current
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds before a runner that died young is started again
@@ -28,8 +28,8 @@ class RunnerKeeper:
     fork inherits it.
     """
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self, config: Config | None = None):
+        self._config = config = config or current()
         self._lock_path = os.path.abspath(f"{config.socket}.lock")
         self._lock: int | None = None
         self._owner: int | None = None
