@@ -23,6 +23,11 @@ PIECE = 64 * 1024  # what a large answer is sent in
 _threads = ThreadPoolExecutor(max_workers=settings.WEB_THREADS, thread_name_prefix="web")
 
 
+def close() -> None:
+    """End the event streams, which would hold up the server's stop. Clients resume them at the next server."""
+    tailer.close()
+
+
 async def application(scope, receive, send):
     if scope["type"] == "lifespan":
         await _live(receive, send)
@@ -35,8 +40,6 @@ async def application(scope, receive, send):
 async def _live(receive, send):
     while True:
         message = await receive()
-        if message["type"] == "lifespan.shutdown":
-            tailer.close()
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return

@@ -27,7 +27,8 @@ def request_id(value: str):
 
 class RequestIdFilter(logging.Filter):
     def filter(self, record):
-        record.request_id = current_request_id()
+        # Django logs some answers when the request is already over, and hands it along.
+        record.request_id = getattr(getattr(record, "request", None), "id", None) or current_request_id()
         return True
 
 

@@ -89,7 +89,10 @@ TABLE = [
     (NameTaken, lambda error: _one("name_str", "unique", error)),
     (InactiveWorkflow, lambda error: _one("ai_workflow_def_id", "inactive", error)),
     (InvalidTransition, lambda error: Conflict(str(error), "invalid_transition")),
-    (engine.RunnerUnavailable, lambda error: Unavailable("No runner can check pipelines right now.", "no_runner")),
+    (
+        (engine.RunnerUnavailable, engine.RunnerLost),
+        lambda error: Unavailable("No runner can check pipelines right now.", "no_runner"),
+    ),
     (ProtectedError, lambda error: Conflict("It is in use.", "in_use")),
     (IntegrityError, lambda error: Conflict("Somebody changed the same thing at the same time.", "conflict")),
     (DataError, lambda error: exceptions.ParseError("A value does not fit into the database.")),
@@ -188,8 +191,10 @@ class ProblemMiddleware:
         if response.get("Content-Type") == MEDIA_TYPE:
             return response
         code, detail = PLAIN.get(response.status_code, ("error", HTTPStatus(response.status_code).phrase))
-        answer = problem_response(response.status_code, code=code, detail=detail)
-        for name in ("Allow", "WWW-Authenticate", "Retry-After", "Vary"):
-            if response.has_header(name):
-                answer[name] = response[name]
-        return answer
+        if response.streaming:
+            return problem_response(response.status_code, code=code, detail=detail)
+        # In place: the headers that other middleware set stay.
+        response.content = dump(problem(response.status_code, code=code, detail=detail))
+        response["Content-Type"] = MEDIA_TYPE
+        response["Content-Length"] = str(len(response.content))
+        return response

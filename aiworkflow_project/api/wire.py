@@ -6,8 +6,6 @@ from django.db.models import F, Func, TextField, Value
 from django.db.models.functions import NullIf
 from rest_framework import serializers
 
-__all__ = ["OrNull", "RawJSON", "StrictCharField", "WireSerializer"]
-
 
 class StrictCharField(serializers.CharField):
     """Text that came as text: a number or a boolean is a mistake, not a spelling."""
@@ -31,7 +29,7 @@ class OrNull(NullIf):
     """A text column whose emptiness is null on the wire."""
 
     def __init__(self, name: str):
-        super().__init__(F(name), Value(""))
+        super().__init__(F(name), Value(""), output_field=TextField())
 
 
 class WireSerializer(serializers.ModelSerializer):

@@ -1,0 +1,60 @@
+"""`manage.py serve`: the web server, with a runner beside it that checks new definitions."""
+
+import asyncio
+import logging
+import os
+import signal
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from workflows import engine
+
+TICK_SECONDS = 0.5
+GRACE_SECONDS = 10  # what requests in progress get when the server stops
+
+
+class Command(BaseCommand):
+    help = "Serves the console and the API until SIGINT or SIGTERM, which let requests in progress end."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8001)
+
+    def handle(self, *args, host, port, **options):
+        settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("granian").setLevel(logging.WARNING)
+        keeper = engine.RunnerKeeper()
+        keeper.tick()
+        try:
+            asyncio.run(self._serve(host, port, keeper))
+        except OSError as error:
+            raise CommandError(f"Can't listen at {host}:{port}: {error.strerror}.") from error
+        finally:
+            keeper.stop()
+
+    async def _serve(self, host: str, port: int, keeper: engine.RunnerKeeper) -> None:
+        # Only now, for they bring in all of Django's views; and granian only where it is used.
+        from granian.constants import Interfaces
+        from granian.server.embed import Server
+
+        from aiworkflow_project.asgi import application, close
+
+        server = Server(application, address=host, port=port, interface=Interfaces.ASGI, websockets=False)
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, stopping.set)
+        serving = loop.create_task(server.serve())
+        self.stdout.write(f"Serving at http://{host}:{port} (process {os.getpid()}).")
+        self.stdout.flush()
+        while not stopping.is_set() and not serving.done():
+            keeper.tick()
+            try:
+                await asyncio.wait_for(stopping.wait(), TICK_SECONDS)
+            except TimeoutError:
+                continue
+        close()
+        if not serving.done():
+            server.stop()
+        await asyncio.wait_for(serving, GRACE_SECONDS)
