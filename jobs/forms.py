@@ -34,6 +34,17 @@ class StrictJSONField(forms.CharField):
             raise forms.ValidationError(str(error), code="invalid") from error
 
 
+class TextOrJSONField(StrictJSONField):
+    """For inputs that take anything: text as it is, and JSON where it begins like an object or a list."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"strip": False, **kwargs})
+
+    def to_python(self, value):
+        looks_like_json = isinstance(value, str) and value.lstrip().startswith(("{", "["))
+        return super().to_python(value) if looks_like_json else forms.CharField.to_python(self, value)
+
+
 class ChoiceOfJSONField(forms.ChoiceField):
     """A choice among JSON values: enums need not be texts."""
 
@@ -159,6 +170,9 @@ def _field(name: str, spec: dict) -> forms.Field:
         if isinstance(default, str):
             attrs["placeholder"] = default
         return forms.CharField(strip=False, widget=forms.Textarea(attrs=attrs), **given)
+    if kind is None and "$ref" not in inner and "anyOf" not in inner:
+        given["help_text"] = given["help_text"] or _("Text, or JSON that begins with { or [.")
+        return TextOrJSONField(rows=3, **given)
     start = example(schema) if given["required"] else None
     initial = "" if start in (None, "") else json.dumps(start, ensure_ascii=False, indent=2)
     return StrictJSONField(initial=initial, rows=min(max(initial.count("\n") + 2, JSON_ROWS), 14), **given)

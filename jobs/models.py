@@ -215,8 +215,7 @@ class Job(models.Model):
         A job that was to be cancelled becomes cancelled. Returns False when the job has moved on meanwhile.
         """
         lost = Job.objects.overdue().filter(lease_token=self.lease_token, attempt=self.attempt)
-        with transaction.atomic():
-            return self._give_up(lost, "worker_lost", "The worker that ran the job was lost.")
+        return self._give_up(lost, "worker_lost", "The worker that ran the job was lost.")
 
     # Moves of the worker that holds the lease: by state, attempt and token.
 
@@ -225,18 +224,13 @@ class Job(models.Model):
 
     def release(self, code: str, reason: str) -> None:
         """Give the job up without an answer (its runner died): pending again while attempts are left, else failed."""
-        with transaction.atomic():
-            if not self._give_up(self._mine(), code, reason):
-                raise LeaseLost
+        if not self._give_up(self._mine(), code, reason):
+            raise LeaseLost
 
     def hand_back(self) -> None:
         """Give the job back to the queue because this worker stops as planned; the attempt does not count."""
-        with transaction.atomic():
-            back = {"lease_token": None, "lease_expires_at": None, "spared_attempts": models.F("spared_attempts") + 1}
-            if self._move(self._mine().filter(cancel_requested_at=None), Job.Status.PENDING, **back):
-                self._stop_open_steps()
-            elif not self._give_up(self._mine(), "worker_lost", ""):
-                raise LeaseLost
+        if not self._give_up(self._mine(), "worker_lost", "", spared=True):
+            raise LeaseLost
 
     def record(self, *, new: list["JobStep"], ended: list["JobStep"], events: list["JobEvent"]) -> None:
         """Write what happened in this attempt: steps that are new, steps that ended, and events, numbered on.
@@ -244,17 +238,22 @@ class Job(models.Model):
         Raises LeaseLost, and writes nothing, when the job is no longer ours.
         """
         with transaction.atomic(savepoint=False):
-            if not self._mine().filter(pk=self.pk).update(event_seq=models.F("event_seq") + len(events)):
-                raise LeaseLost
-            last = Job.objects.values_list("event_seq", flat=True).get(pk=self.pk)
-            for seq, event in enumerate(events, start=last - len(events) + 1):
-                event.job_id, event.seq = self.pk, seq
-            JobEvent.objects.bulk_create(events)
-            for step in new:
-                step.pk, step.job_id, step.attempt = None, self.pk, self.attempt
-            JobStep.objects.bulk_create(new)
-            for step in ended:  # by position: not every database tells the keys that a bulk insert made
-                self.steps.filter(attempt=self.attempt, position=step.position).update(**step.ending())
+            ours = self._mine().filter(pk=self.pk).update(event_seq=models.F("event_seq") + len(events))
+            if ours:
+                self._write(new, ended, events)
+        if not ours:
+            raise LeaseLost
+
+    def _write(self, new, ended, events) -> None:
+        last = Job.objects.values_list("event_seq", flat=True).get(pk=self.pk)
+        for seq, event in enumerate(events, start=last - len(events) + 1):
+            event.job_id, event.seq = self.pk, seq
+        JobEvent.objects.bulk_create(events)
+        for step in new:
+            step.pk, step.job_id, step.attempt = None, self.pk, self.attempt
+        JobStep.objects.bulk_create(new)
+        for step in ended:  # by position: not every database tells the keys that a bulk insert made
+            self.steps.filter(attempt=self.attempt, position=step.position).update(**step.ending())
 
     def complete(self, result, seconds: float) -> None:
         self._finish(Job.Status.COMPLETED, seconds, result=result)
@@ -268,24 +267,29 @@ class Job(models.Model):
 
     def _finish(self, status: Status, seconds: float, **changes) -> None:
         with transaction.atomic(savepoint=False):
-            if not self._move(self._mine(), status, **self._end(timezone.now()), execution_seconds=seconds, **changes):
-                raise LeaseLost
-            self._stop_open_steps()
+            ended = self._end(timezone.now())
+            moved = self._move(self._mine(), status, **ended, execution_seconds=seconds, **changes)
+            if moved:
+                self._stop_open_steps()
+        if not moved:  # raised out here, so that it does not spoil a caller's transaction
+            raise LeaseLost
 
-    def _give_up(self, candidates, code: str, reason: str) -> bool:
-        self.refresh_from_db(fields=["cancel_requested_at", "spared_attempts"])
-        now = timezone.now()
-        if self.cancel_requested_at:
-            moved = self._move(candidates, Job.Status.CANCELLED, **self._end(now))
-        elif self.attempt - self.spared_attempts < self.max_attempts:
-            moved = self._move(candidates, Job.Status.PENDING, lease_token=None, lease_expires_at=None)
-        else:
-            message = f"{reason} It was tried {self.attempt - self.spared_attempts} times."
-            moved = self._move(
-                candidates, Job.Status.FAILED, **self._end(now), error_code=code, error_message=message
-            )
-        if moved:
-            self._stop_open_steps()
+    def _give_up(self, candidates, code: str, reason: str, *, spared: bool = False) -> bool:
+        with transaction.atomic(savepoint=False):
+            self.refresh_from_db(fields=["cancel_requested_at", "spared_attempts"])
+            now, tries = timezone.now(), self.attempt - self.spared_attempts
+            if self.cancel_requested_at:
+                moved = self._move(candidates, Job.Status.CANCELLED, **self._end(now))
+            elif spared or tries < self.max_attempts:
+                back = {"lease_token": None, "lease_expires_at": None, "started_at": None}
+                if spared:
+                    back["spared_attempts"] = models.F("spared_attempts") + 1
+                moved = self._move(candidates, Job.Status.PENDING, **back)
+            else:
+                failure = {"error_code": code, "error_message": f"{reason} It was tried {tries} times."}
+                moved = self._move(candidates, Job.Status.FAILED, **self._end(now), **failure)
+            if moved:
+                self._stop_open_steps()
         return moved
 
     def _stop_open_steps(self) -> None:
