@@ -109,6 +109,17 @@ class ApiKeyAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request, obj=None):
         return False  # a revoked key stays, so that the past can be read
 
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        form = super().get_form(request, obj, change=change, **kwargs)
+        if "user" in form.base_fields:  # a key is no place to make or change people
+            widget = form.base_fields["user"].widget
+            widget.can_add_related = widget.can_change_related = widget.can_view_related = False
+        return form
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().changeform_view(request, object_id, form_url, only_save | (extra_context or {}))
+
     def save_model(self, request, obj, form, change):
         if change:
             super().save_model(request, obj, form, change)

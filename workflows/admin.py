@@ -49,6 +49,7 @@ class WorkflowAdmin(admin.ModelAdmin):
     search_help_text = gettext_lazy("Name, description or tag")
     ordering = ("-updated_at", "-id")
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # counting each choice would read the whole table
     actions = ("activate", "deactivate")
     fieldsets = (
         (None, {"fields": (("name", "version"), "description", ("tags", "is_active"))}),
@@ -175,7 +176,6 @@ class WorkflowAdmin(admin.ModelAdmin):
         context |= {
             "problems": [_as_json(problem) for problem in getattr(form, "problems", ())],
             "editor_words": EDITOR_WORDS,
-            "components_url": "/api/v1/components",
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -205,6 +205,7 @@ class WorkflowAdmin(admin.ModelAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("check/", wrap(self.check_view), name="workflows_workflow_check"),
+            path("components/", wrap(self.components_view), name="workflows_workflow_components"),
             path("<uuid:pk>/revisions/", wrap(self.revisions_view), name="workflows_workflow_revisions"),
             path("<uuid:pk>/revisions/<int:number>/", wrap(self.revision_view), name="workflows_workflow_revision"),
             path(
@@ -236,6 +237,21 @@ class WorkflowAdmin(admin.ModelAdmin):
                 "picture": picture,
             }
         )
+
+    def components_view(self, request):
+        """JSON: the component types that a definition may name here, for the editor to complete."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            found = engine.catalog()["components"]
+        except (engine.RunnerUnavailable, engine.RunnerLost):
+            found = {}
+        offered = [
+            {"type": name, "description": entry["docs"].partition("\n\n")[0]}
+            for name, entry in sorted(found.items())
+            if entry["allowed"]
+        ]
+        return JsonResponse({"components": offered})
 
     def revisions_view(self, request, pk):
         workflow = self._visible(request, pk)

@@ -44,6 +44,7 @@ class WorkflowForm(forms.ModelForm):
     class Meta:
         model = Workflow
         fields = ("name", "version", "description", "tags", "is_active")
+        widgets = {"description": forms.Textarea(attrs={"rows": 2})}
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

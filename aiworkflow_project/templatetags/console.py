@@ -27,6 +27,8 @@ def duration(seconds: float | None) -> str:
     if seconds < 60:
         return _("%(number)s s") % {"number": f"{seconds:.1f}".removesuffix(".0")}
     minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60 and not rest:
+        return _("%(number)s min") % {"number": minutes}
     if minutes < 60:
         return _("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": rest}
     return _("%(hours)s h %(minutes)s min") % {"hours": minutes // 60, "minutes": minutes % 60}

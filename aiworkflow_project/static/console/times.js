@@ -2,7 +2,7 @@
 
 export function tellTimes(root = document) {
   const language = document.documentElement.lang || undefined;
-  const format = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+  const format = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
   for (const time of root.querySelectorAll("time.moment")) {
     const moment = new Date(time.dateTime);
     if (!Number.isNaN(moment.valueOf())) time.textContent = format.format(moment);

@@ -80,9 +80,7 @@ function once(load) {
 async function componentTypes(url) {
   try {
     const answer = await fetch(url, { headers: { Accept: "application/json" } });
-    if (!answer.ok) return [];
-    const found = await answer.json();
-    return (found.results ?? found.components ?? []).map((entry) => ({ type: entry.type_str ?? entry.type, description: entry.description_text ?? entry.description ?? "" }));
+    return answer.ok ? (await answer.json()).components : [];
   } catch {
     return []; // completion is a kindness; without it the editor still edits
   }
