@@ -165,7 +165,17 @@ def test_the_chat_streams_its_answer(run, model_server):
     assert model_server.requests[0].headers["authorization"] == "Bearer local-key"
 
 
-def test_the_search_comes_after_the_writing(run, model_server):
+def test_the_search_can_only_come_after_the_writing():
+    connections = yaml.safe_load(Example.named("embedding_search").pipeline_yaml)["connections"]
+    before = {"retriever"}  # and, in a while, all that it waits for
+
+    for _ in connections:
+        before |= {c["sender"].split(".")[0] for c in connections if c["receiver"].split(".")[0] in before}
+
+    assert "writer" in before
+
+
+def test_what_is_most_like_the_query_is_found_among_what_was_just_written(run, model_server):
     found = run("embedding_search")["outputs"]["documents"]
 
     assert found[0]["meta"]["title"] == "找回密码"
