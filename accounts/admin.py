@@ -23,7 +23,7 @@ class UserAdmin(StockUserAdmin):
     # What would make somebody more than the person at the keyboard is.
     GRANTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
-    @admin.display(description=gettext_lazy("may"))
+    @admin.display(description=gettext_lazy("access"))
     def role(self, user):
         if user.is_superuser:
             return _("everything")

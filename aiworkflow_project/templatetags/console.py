@@ -22,6 +22,8 @@ def duration(seconds: float | None) -> str:
     """Seconds in the unit that a person would use: 8 ms, 1.4 s, 2 min 5 s, 3 h 10 min."""
     if seconds is None:
         return "–"
+    if seconds < 0.001:
+        return _("under 1 ms") if seconds else _("%(number)s ms") % {"number": 0}
     if seconds < 1:
         return _("%(number)s ms") % {"number": round(seconds * 1000)}
     if seconds < 60:
