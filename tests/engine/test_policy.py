@@ -1,5 +1,6 @@
 """The static policy: every known way out is refused, and ordinary definitions pass."""
 
+import json
 import sys
 import textwrap
 import time
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from workflows.engine.addresses import address, host_allowed
 from workflows.engine.config import Config
 from workflows.engine.document import parse
-from workflows.engine.policy import address, allowed_components, examine, host_allowed, run_secrets
+from workflows.engine.policy import allowed_components, examine, run_secrets
 
 HOSTS = ("api.openai.com", "127.0.0.1:18080", "*.example.com")
 SECRETS = ("OPENAI_API_KEY@api.openai.com", "LOCAL_KEY@127.0.0.1:18080")
@@ -38,7 +40,7 @@ components:
     type: haystack.components.builders.chat_prompt_builder.ChatPromptBuilder
     init_parameters:
       template:
-        - _content: [{text: "资料见 https://www.anywhere.test/：{% for d in documents %}{{ d.content }}{% endfor %} {{ query }}"}]
+        - _content: [{text: "见 https://anywhere.test/：{% for d in documents %}{{ d.content }}{% endfor %} {{ query }}"}]
           _role: user
           _name: null
           _meta: {}
@@ -51,7 +53,7 @@ components:
       streaming_callback: null
       tools: null
       http_client_kwargs: null
-      generation_kwargs: {temperature: 0.1, response_format: {type: json_schema, json_schema: {schema: {$ref: "#/$defs/x"}}}}
+      generation_kwargs: {response_format: {type: json_schema, json_schema: {schema: {$ref: "#/$defs/x"}}}}
   adapter:
     type: haystack.components.converters.output_adapter.OutputAdapter
     init_parameters: {template: "{{ r[0].text }}", output_type: str, custom_filters: {}, unsafe: false}
@@ -77,8 +79,6 @@ def codes(text: str, config=CONFIG) -> set[str]:
 
 
 def one(type_name: str, **parameters) -> str:
-    import json
-
     return json.dumps({"components": {"c": {"type": type_name, "init_parameters": parameters}}}, ensure_ascii=False)
 
 
@@ -93,7 +93,7 @@ def test_an_agent_with_component_tools_passes():
           agent:
             type: {AGENT}
             init_parameters:
-              chat_generator: {{type: {MOCK}, init_parameters: {{responses: [{{role: assistant, content: [{{text: 好}}]}}]}}}}
+              chat_generator: {{type: {MOCK}, init_parameters: {{responses: [{{content: [{{text: 好}}]}}]}}}}
               tools:
               - type: haystack.tools.component_tool.ComponentTool
                 data:
@@ -369,8 +369,8 @@ def test_a_way_out_is_refused_and_nothing_is_imported_for_it(text, code, tmp_pat
         ("components: {a: {type: 1}}", "type_missing"),
         ("components: {a.b: {type: x}}", "bad_component_name"),
         ("components: {'': {type: x}}", "bad_component_name"),
-        ("components: {a: {type: %s, init_parameters: [1]}}" % PROMPT, "parameters_not_a_mapping"),
-        ("components: {a: {type: %s, data: {}}}" % PROMPT, "unknown_key"),
+        (f"components: {{a: {{type: {PROMPT}, init_parameters: [1]}}}}", "parameters_not_a_mapping"),
+        (f"components: {{a: {{type: {PROMPT}, data: {{}}}}}}", "unknown_key"),
         ("components: {a: {type: x}}\nconnections: {}", "connections_not_a_list"),
         ("components: {a: {type: x}}\nconnections: [1]", "connection_not_a_mapping"),
         ("components: {a: {type: x}}\nconnections: [{sender: a.x}]", "connection_incomplete"),
@@ -427,17 +427,14 @@ def test_a_parameter_of_haystack_2_comes_with_advice():
 
 
 def test_everything_is_reported_at_once_and_in_the_order_of_the_lines():
-    found = problems(
-        """
+    found = problems(f"""
         components:
           a: 1
-          b: {type: os.system}
-          c: {type: %s, init_parameters: {templat: x}}
-        connections: [{sender: a.x, receiver: z.y}]
+          b: {{type: os.system}}
+          c: {{type: {PROMPT}, init_parameters: {{templat: x}}}}
+        connections: [{{sender: a.x, receiver: z.y}}]
         strange: 1
-        """
-        % PROMPT
-    )
+        """)
 
     assert [problem.code for problem in found] == [
         "component_not_a_mapping", "component_not_allowed", "unknown_parameter", "no_such_component",

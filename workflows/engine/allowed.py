@@ -4,7 +4,7 @@ A class is here when nothing that a definition, trigger data or a model can hand
 host of their choosing. A parameter that isn't here doesn't exist for a definition, whatever Haystack makes of it.
 """
 
-_AGENT_TOOLS = "haystack.tools.component_tool.ComponentTool"
+TOOL = "haystack.tools.component_tool.ComponentTool"
 
 # Class by class: what it is to the policy, and the parameters it may be given.
 _COMPONENTS = """
@@ -171,7 +171,6 @@ def _table(text: str) -> dict[str, frozenset[str] | None]:
 
 COMPONENTS = _table(_COMPONENTS)
 PARTS = _table(_PARTS)
-TOOL = _AGENT_TOOLS
 TOOL_KEYS = frozenset(
     ("component", "name", "description", "parameters", "outputs_to_string", "inputs_from_state", "outputs_to_state")
 )

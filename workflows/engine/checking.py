@@ -1,12 +1,13 @@
 """Checks a definition: by the policy on the text alone first, then by loading it in the runner, and describes it."""
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from workflows.engine import allowed, client, inputs, policy, strict_json
-from workflows.engine.config import current
+from workflows.engine.config import Config, current
 from workflows.engine.document import Document, Refused, parse
 from workflows.engine.errors import Problem, RunnerLost
 
@@ -14,13 +15,26 @@ FORMAT = 1
 _KEPT = 64  # texts whose static check is remembered
 
 # Sockets that change what a component does. They become inputs only where the author lists them.
-SETTING_SOCKETS = frozenset(
-    "template template_variables generation_kwargs json_schema error_template system_prompt user_prompt prompt sources "
-    "paths urls url file_path meta extra code pattern reference_pattern extraction_kwargs retriever_kwargs "
-    "tools_strict response_format policy".split()
+_SETTINGS = frozenset(("template", "template_variables", "generation_kwargs", "tools_strict"))
+_MORE_SETTINGS = frozenset(
+    (
+        *("json_schema", "error_template", "system_prompt", "user_prompt", "prompt_template", "response_format"),
+        *("sources", "paths", "path", "file_path", "urls", "url", "meta", "extra", "code", "policy"),
+        *("pattern", "reference_pattern", "extraction_kwargs", "retriever_kwargs"),
+    )
 )
-# A prompt is a setting of a component that has one, and data for one that turns it into something.
-_DATA_SOCKETS = frozenset((("haystack.components.generators.openai_image_generator.OpenAIImageGenerator", "prompt"),))
+# These name sockets after the author's own variables, which are data whatever they are called.
+_NAMED_BY_THE_AUTHOR = frozenset(
+    (
+        "haystack.components.agents.agent.Agent",
+        "haystack.components.builders.chat_prompt_builder.ChatPromptBuilder",
+        "haystack.components.builders.prompt_builder.PromptBuilder",
+        "haystack.components.converters.output_adapter.OutputAdapter",
+        "haystack.components.evaluators.llm_evaluator.LLMEvaluator",
+        "haystack.components.generators.chat.llm.LLM",
+        "haystack.components.routers.conditional_router.ConditionalRouter",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class _Static:
+    config: Config
     document: Document | None
     problems: tuple[Problem, ...]
     secrets: frozenset[str]
@@ -68,25 +83,26 @@ def static_check(yaml_text: str) -> list[Problem]:
     return list(_static(yaml_text).problems)
 
 
-_seen: OrderedDict[tuple, _Static] = OrderedDict()
+_seen: OrderedDict[bytes, _Static] = OrderedDict()
 _lock = threading.Lock()
 
 
 def _static(yaml_text: str) -> _Static:
     config = current()
     text = yaml_text.encode(errors="surrogatepass") if isinstance(yaml_text, str) else b""
-    key = (hashlib.sha256(text).digest(), id(config))
+    key = hashlib.sha256(text).digest()
     with _lock:
-        if key in _seen:
+        found = _seen.get(key)
+        if found is not None and found.config is config:
             _seen.move_to_end(key)
-            return _seen[key]
+            return found
     try:
         document = parse(yaml_text)
     except Refused as refused:
-        found = _Static(None, tuple(refused.problems), frozenset())
+        found = _Static(config, None, tuple(refused.problems), frozenset())
     else:
         examination = policy.Examination(document, config)
-        found = _Static(document, tuple(examination.problems), frozenset(examination.secrets))
+        found = _Static(config, document, tuple(examination.problems), frozenset(examination.secrets))
     with _lock:
         _seen[key] = found
         while len(_seen) > _KEPT:
@@ -128,6 +144,8 @@ def _failed(why: str) -> Problem:
 
 
 def _located(problem: dict, document: Document) -> Problem:
+    if problem.get("code") in _DEATHS:  # the child lived to say it itself
+        return _failed(_DEATHS[problem["code"]])
     path = problem.get("path") or ""
     line, column = document.locate(path)
     return Problem(
@@ -152,7 +170,9 @@ def _describe(answer: dict, document: Document, secrets) -> tuple[dict, list[Pro
     components = answer["components"]
     declared = data.get("inputs") is not None
     problems: list[Problem] = []
-    for entry in components.values():
+    for name, entry in components.items():
+        if entry["type"] in _NAMED_BY_THE_AUTHOR:
+            entry["inputs"] = _in_the_authors_order(entry["inputs"], data["components"][name])
         for socket, spec in entry["inputs"].items():
             _adapt(entry["type"], socket, spec)
     if declared:
@@ -161,6 +181,9 @@ def _describe(answer: dict, document: Document, secrets) -> tuple[dict, list[Pro
         found = _inferred_inputs(components)
     problems += _unreachable(components, found, document, declared)
     outputs = _outputs(data.get("outputs") or {}, components, document, problems)
+    for entry in components.values():
+        for spec in entry["inputs"].values():
+            del spec["listable"]  # of use here alone
     description = {
         "format": FORMAT,
         "haystack_version": answer.get("haystack_version", ""),
@@ -177,13 +200,23 @@ def _describe(answer: dict, document: Document, secrets) -> tuple[dict, list[Pro
     return description, problems
 
 
+def _in_the_authors_order(sockets: dict, component: dict) -> dict:
+    """Variables as they first occur in the component's texts: Haystack has them out of a set, in any order."""
+    text = str(component.get("init_parameters"))
+    order = {}
+    for index, socket in enumerate(sockets):
+        found = None if socket in _SETTINGS else re.search(rf"\b{re.escape(socket)}\b", text)
+        order[socket] = (0, found.start(), socket) if found else (1, index, socket)
+    return {socket: sockets[socket] for socket in sorted(sockets, key=order.get)}
+
+
 def _adapt(type_name: str, socket: str, spec: dict) -> None:
     """Say whether trigger data may reach a socket at all, and let files arrive as bytes only, never by path."""
     if type_name in allowed.FILE_READERS and socket == "sources":
         spec["schema"] = {"type": "array", "items": {"$ref": "#/$defs/ByteStream"}}
     takes_data = socket not in policy.NEVER_INPUTS and spec.get("schema") != {"not": {}}
     spec["listable"] = takes_data
-    is_setting = socket in SETTING_SOCKETS and (type_name, socket) not in _DATA_SOCKETS
+    is_setting = socket in _SETTINGS or (socket in _MORE_SETTINGS and type_name not in _NAMED_BY_THE_AUTHOR)
     spec["reachable"] = takes_data and not spec["connected"] and not is_setting
 
 
@@ -191,7 +224,7 @@ def _declared_inputs(block, components, document, problems) -> dict:
     found = {}
     for name, targets in block.items():
         listed = targets if isinstance(targets, list) else [targets]
-        specs = []
+        specs, reached = [], []
         for index, target in enumerate(listed):
             path = f"inputs.{name}[{index}]" if isinstance(targets, list) else f"inputs.{name}"
             component, _, socket = target.partition(".")
@@ -200,23 +233,15 @@ def _declared_inputs(block, components, document, problems) -> dict:
             if reason:
                 problems.append(_problem_at(document, *reason, path))
             else:
-                spec["reachable"] = True
                 specs.append(spec)
+                reached.append(target)
         if specs:
-            found[name] = _input(listed, specs)
-    for component in components.values():  # a block closes what it doesn't list
-        for spec in component["inputs"].values():
-            spec["reachable"] = any(spec is listed for listed in _listed_specs(found, components))
+            found[name] = _input(reached, specs)
+    reached = {target for entry in found.values() for target in entry["targets"]}
+    for component, entry in components.items():  # a block closes what it doesn't list
+        for socket, spec in entry["inputs"].items():
+            spec["reachable"] = f"{component}.{socket}" in reached
     return found
-
-
-def _listed_specs(found, components):
-    for entry in found.values():
-        for target in entry["targets"]:
-            component, _, socket = target.partition(".")
-            spec = components[component]["inputs"].get(socket)
-            if spec is not None:
-                yield spec
 
 
 def _why_no_input(component, socket, spec, components) -> tuple[str, str] | None:
@@ -224,9 +249,15 @@ def _why_no_input(component, socket, spec, components) -> tuple[str, str] | None
         known = ", ".join(f"`{name}`" for name in components[component]["inputs"])
         return "unknown_socket", f"`{component}` has no input `{socket}`. Known are {known or 'none'}."
     if not spec["listable"]:
-        return "input_not_allowed", f"`{component}.{socket}` takes something that JSON can't say, so it can't be an input."
+        return (
+            "input_not_allowed",
+            f"`{component}.{socket}` takes something that JSON can't say, so it can't be an input.",
+        )
     if spec["connected"] and not spec.get("variadic"):
-        return "socket_connected", f"`{component}.{socket}` gets its value from a connection, so it can't be an input too."
+        return (
+            "socket_connected",
+            f"`{component}.{socket}` gets its value from a connection, so it can't be an input too.",
+        )
     return None
 
 
@@ -279,7 +310,9 @@ def _unreachable(components, found, document, declared) -> list[Problem]:
             elif declared:
                 advice = "List it in `inputs:` or connect it"
             else:
-                advice = "It changes what the component does, so list it in `inputs:` if it shall be given, or connect it"
+                advice = (
+                    "It changes what the component does, so list it in `inputs:` if it shall be given, or connect it"
+                )
             problems.append(
                 _problem_at(
                     document,

@@ -121,6 +121,8 @@ def shortened(text: str, width: float, size: float = 13) -> str:
 def _nodes(description) -> dict[str, Node]:
     nodes: dict[str, Node] = {}
     for name, entry in description.get("inputs", {}).items():
+        if not description.get("declared") and not entry.get("required", True):
+            continue  # nobody asked for these, and they are many
         nodes[f"input:{name}"] = Node(f"input:{name}", "input", name, entry.get("type", ""))
     for name, entry in description.get("components", {}).items():
         short = entry["type"].rsplit(".", 1)[-1]
@@ -276,9 +278,7 @@ def _route(nodes, edges, height) -> float:
             edge.label_x, edge.label_y = round((x1 + x2) / 2, 1), round(below - 4, 1)
         else:
             bend = max((x2 - x1) / 2, 24)
-            edge.path = (
-                f"M {x1:.1f} {y1:.1f} C {x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
-            )
+            edge.path = f"M {x1:.1f} {y1:.1f} C {x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
             edge.label_x, edge.label_y = round((x1 + x2) / 2, 1), round((y1 + y2) / 2 - 6, 1)
     return round(lowest, 1)
 

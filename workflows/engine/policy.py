@@ -6,9 +6,9 @@ classes, known parameters, addresses and secrets that the operator named get thr
 
 import difflib
 import re
-from urllib.parse import urlsplit
 
 from workflows.engine import allowed
+from workflows.engine.addresses import address, host_allowed, is_bound, shown
 from workflows.engine.config import Config
 from workflows.engine.document import Document
 from workflows.engine.errors import Problem
@@ -30,39 +30,43 @@ _SOCKET = re.compile(r"[^\W\d]\w{0,127}")
 _INDEX = re.compile(r"\w[\w-]{0,59}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/{2,}[^\s\"'<>`]*")
-_BAD_IN_URL = re.compile(r"[\s\\\x00-\x20\x7f-\xa0]")
 _TYPE_TEXT = re.compile(r"[\w.\[\], |]{1,500}")
 _TYPE_WORD = re.compile(r"[\w.]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
-_CALLABLES = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_CALLABLES = _words(
     "function async_function handler streaming_callback response_fn embedding_fn splitting_function "
-    "azure_ad_token_provider custom_filters callback callbacks".split()
+    "azure_ad_token_provider custom_filters callback callbacks"
 )
-_WAYS_OUT = frozenset(
+_WAYS_OUT = _words(
     "unsafe client_kwargs http_client_kwargs async_client_kwargs http_client proxies proxy verify extra_headers "
     "extra_body extra_query default_headers default_query request_headers headers extraction_kwargs read_excel_kwargs "
-    "read_csv_kwargs table_format_kwargs async_executor server_url connector_id".split()
+    "read_csv_kwargs table_format_kwargs async_executor server_url connector_id"
 )
-_FILES = frozenset(
+_FILES = _words(
     "path paths file files filename file_path file_paths filepath root root_path root_dir dir directory folder "
-    "persist_path save_path output_dir cache_dir cache_folder sources command args".split()
+    "persist_path save_path output_dir cache_dir cache_folder sources command args"
 )
-_SECRET_PARAMETERS = frozenset("api_key azure_ad_token token api_token access_token password secret".split())
+_SECRET_PARAMETERS = _words("api_key azure_ad_token token api_token access_token password secret")
 _CORE_SECRET_PARAMETERS = frozenset(("api_key", "azure_ad_token"))
-_URL_PARAMETERS = frozenset(
+_URL_PARAMETERS = _words(
     "api_base_url azure_endpoint base_url api_base api_url url urls host hosts hostname endpoint endpoint_url uri "
-    "server".split()
+    "server"
 )
 # Text for a model or a template, and plain data: an address in there is only words.
-_TEXT_PARAMETERS = frozenset(
+_TEXT_PARAMETERS = _words(
     "template system_prompt user_prompt prompt prompt_template instructions error_template examples responses meta "
-    "filters prefix suffix omission_note placeholder summary_instruction description rules additional_mimetypes".split()
+    "filters prefix suffix omission_note placeholder summary_instruction description rules additional_mimetypes"
 )
 # Where a component, a store or another part of a component stands, or several.
-_SLOTS = frozenset(
+_SLOTS = _words(
     "chat_generator chat_generators document_store retriever retrievers text_embedder query_embedder document_embedder "
-    "compactor token_counter".split()
+    "compactor token_counter"
 )
 _TYPE_PARAMETERS = frozenset(("type_", "list_type_", "output_type"))
 
@@ -171,7 +175,8 @@ class Examination:
             if not isinstance(component, dict):
                 self.say(
                     "component_not_a_mapping",
-                    f"The component `{_cut(name)}` must have a `type` and `init_parameters`; this is {_kind(component)}.",
+                    f"The component `{_cut(name)}` must have a `type` and `init_parameters`; "
+                    f"this is {_kind(component)}.",
                     path,
                 )
                 continue
@@ -227,8 +232,8 @@ class Examination:
         if receiver[1] != "meta" and not from_router:
             self.say(
                 "files_not_allowed",
-                f"Only a FileTypeRouter or the definition's `inputs` may feed `{receiver[0]}.{receiver[1] or 'sources'}`: "
-                "anything else could name a file of the server.",
+                "Only a FileTypeRouter or the definition's `inputs` may feed "
+                f"`{receiver[0]}.{receiver[1] or 'sources'}`: anything else could name a file of the server.",
                 f"{path}.receiver",
             )
 
@@ -369,7 +374,8 @@ class Examination:
                 near = near or _near(key, ("type", "init_parameters"))
                 self.say(
                     "unknown_key",
-                    f"`{_cut(key)}` means nothing in a component.{_did_you_mean(near)} Known are type and init_parameters.",
+                    f"`{_cut(key)}` means nothing in a component.{_did_you_mean(near)} "
+                    "Known are type and init_parameters.",
                     f"{path}.{key}",
                 )
         parameters = found.get("init_parameters", {})
@@ -402,8 +408,8 @@ class Examination:
         else:
             self.say(
                 "component_not_allowed",
-                f"`{_cut(name)}` is not among the components that may be used on this site.{near} Whoever runs the site "
-                "can name further classes in PIPELINE_COMPONENTS.",
+                f"`{_cut(name)}` is not among the components that may be used on this site.{near} "
+                "Whoever runs the site can name further classes in PIPELINE_COMPONENTS.",
                 path,
             )
 
@@ -452,8 +458,8 @@ class Examination:
         elif key in _SECRET_PARAMETERS and isinstance(value, str):
             self.say(
                 "secret_in_plain",
-                f"A secret may not stand in a definition. Write `{key}: {{type: env_var, env_vars: [NAME]}}` with a name "
-                "of PIPELINE_SECRETS.",
+                f"A secret may not stand in a definition. Write `{key}: {{type: env_var, env_vars: [NAME]}}` "
+                "with a name of PIPELINE_SECRETS.",
                 path,
             )
         elif key in _URL_PARAMETERS:
@@ -482,7 +488,7 @@ class Examination:
             )
 
     def _is_forbidden(self, key, value, path) -> bool:
-        """Whether `key` is a way out of the policy and is used; empty ones are harmless and Haystack's dumps have them."""
+        """Whether `key` is a way out of the policy and is used. Empty ones are harmless, and dumps have them."""
         if value is None or value is False or value == {} or value == []:
             return False
         if key in _CALLABLES:
@@ -663,7 +669,8 @@ class Examination:
                 elif key not in ("condition", "output", "output_name"):
                     self.say(
                         "unknown_key",
-                        f"`{_cut(key)}` means nothing in a route. Known are condition, output, output_name, output_type.",
+                        f"`{_cut(key)}` means nothing in a route. "
+                        "Known are condition, output, output_name, output_type.",
                         f"{place}.{key}",
                     )
 
@@ -732,7 +739,7 @@ class Examination:
             scheme, host, port = target
             self.say(
                 "host_not_allowed",
-                f"The host `{_cut(_host_and_port(scheme, host, port))}` is not among those that components may reach on "
+                f"The host `{_cut(shown(scheme, host, port))}` is not among those that components may reach on "
                 "this site. Whoever runs it can name it in PIPELINE_HOSTS.",
                 path,
                 value=True,
@@ -748,8 +755,8 @@ class Examination:
             if not host_allowed(target, self.config.hosts):
                 self.say(
                     "host_not_allowed",
-                    f"{_short(name)} goes to {target[1]} when it has no `api_base_url`, and that host is not among those "
-                    "that components may reach on this site. Whoever runs it can name it in PIPELINE_HOSTS.",
+                    f"{_short(name)} goes to {target[1]} when it has no `api_base_url`, and that host is not among "
+                    "those that components may reach on this site. Whoever runs it can name it in PIPELINE_HOSTS.",
                     f"{component_path}.type",
                 )
         needed = allowed.URL_REQUIRED.get(name)
@@ -814,11 +821,11 @@ class Examination:
             self.say("secret_without_host", f"`{secret}` is bound to a host, and this component says no address.", path)
             return
         for target in targets:
-            if target is not None and not any(_bound(bound, target) for bound in self._bindings[secret]):
+            if target is not None and not any(is_bound(bound, target) for bound in self._bindings[secret]):
                 hosts = " or ".join(sorted(self._bindings[secret]))
                 self.say(
                     "secret_for_another_host",
-                    f"`{secret}` is bound to {hosts} and may not go to {_cut(_host_and_port(*target))}.",
+                    f"`{secret}` is bound to {hosts} and may not go to {_cut(shown(*target))}.",
                     path,
                     value=not implied_by,
                 )
@@ -833,63 +840,6 @@ class Examination:
             )
 
 
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-
-
-def address(url: str) -> tuple[str, str, int] | None:
-    """The scheme, host and port of `url`, or None when it is no plain web address."""
-    if _BAD_IN_URL.search(url):
-        return None
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        host = parts.hostname
-    except ValueError:
-        return None
-    scheme = parts.scheme.lower()
-    if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc or "%" in parts.netloc:
-        return None
-    return scheme, host.rstrip("."), port or _DEFAULT_PORTS[scheme]
-
-
-def host_allowed(target: tuple[str, str, int], hosts) -> bool:
-    """Whether `hosts` has the target's host and port. `*.example.com` has every name below it, and no addresses."""
-    scheme, host, port = target
-    for entry in hosts:
-        name, wanted = _split(entry)
-        if port != (wanted or _DEFAULT_PORTS[scheme]):
-            continue
-        if name == host:
-            return True
-        if name.startswith("*.") and host.endswith(name[1:]) and len(host) >= len(name) and not _is_address(host):
-            return True
-    return False
-
-
-def _bound(entry: str, target) -> bool:
-    """Whether a secret bound to `entry` may go to `target`. Without a port it goes over TLS to 443 and nowhere else."""
-    scheme, host, port = target
-    name, wanted = _split(entry)
-    return name == host and (port == wanted if wanted else scheme in ("https", "wss") and port == 443)
-
-
-def _split(entry: str) -> tuple[str, int | None]:
-    """Host and port of "host", "host:port", "[::1]:port" or "::1"."""
-    entry = entry.strip().lower()
-    if entry.startswith("["):
-        host, _, rest = entry[1:].partition("]")
-        port = rest.removeprefix(":")
-    elif entry.count(":") == 1:
-        host, _, port = entry.partition(":")
-    else:
-        host, port = entry, ""
-    return host.rstrip("."), int(port) if port.isdigit() else None
-
-
-def _is_address(host: str) -> bool:
-    return ":" in host or host.rsplit(".", 1)[-1].isdigit()
-
-
 def _bindings(secrets) -> dict[str, set[str]]:
     """Secret names, each with the hosts it is bound to."""
     found: dict[str, set[str]] = {}
@@ -898,11 +848,6 @@ def _bindings(secrets) -> dict[str, set[str]]:
         if name.strip() and host.strip():
             found.setdefault(name.strip(), set()).add(host.strip())
     return found
-
-
-def _host_and_port(scheme, host, port) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return shown if port == _DEFAULT_PORTS[scheme] else f"{shown}:{port}"
 
 
 _BY_SHORT_NAME = {name.rsplit(".", 1)[-1]: name for name in (*allowed.PARTS, *allowed.COMPONENTS)}
