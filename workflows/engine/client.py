@@ -56,7 +56,7 @@ def start_run(
             "op": "run",
             "yaml": pipeline_yaml,
             "data": data,
-            "outputs": outputs if description["declared"] or outputs else None,
+            "outputs": outputs or None,
             "streams": description["streams"],
             "seconds": seconds,
             "memory_mb": config.memory_mb,
