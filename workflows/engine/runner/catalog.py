@@ -84,8 +84,7 @@ def _tried(cls: type) -> tuple[Any, bool, str]:
         for value in vars(inspect.getmodule(cls)).values()
         if isinstance(value, LazyImport) and value._deferred is not None
     ]
-    parameters = list(inspect.signature(cls).parameters.values())
-    if any(each.default is each.empty and each.kind is not each.VAR_KEYWORD for each in parameters):
+    if any(each.default is each.empty for each in _parameters(cls)):
         return None, not missing, failures.says(missing[0]._deferred[0]) if missing else ""
     try:
         return cls(), True, ""
@@ -115,11 +114,15 @@ def _hints(function: Any) -> dict[str, Any]:
 
 def _init_parameters(cls: type) -> Iterator[dict]:
     descriptions, hints = {**_descriptions(cls), **_descriptions(cls.__init__)}, _hints(cls.__init__)
-    for each in inspect.signature(cls).parameters.values():
-        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
-            continue
+    for each in _parameters(cls):
         tp = hints.get(each.name, each.annotation)
         yield _described(each.name, tp, each.default is each.empty, each.default, descriptions)
+
+
+def _parameters(cls: type) -> list[inspect.Parameter]:
+    # Of the class itself it would be the signature of Haystack's metaclass, which takes anything.
+    found = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return [each for each in found if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
 
 
 def _described(name: str, tp: Any, required: bool, default: Any, descriptions: dict[str, str]) -> dict:

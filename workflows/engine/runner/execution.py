@@ -20,7 +20,7 @@ _CALLBACK = "streaming_callback"
 
 def run(request: dict, replies: Replies, guard: Guard) -> bytes:
     """The line that says the result. Raises RunFailed, or what the system raises when the client is gone."""
-    pipeline = _load(request)
+    pipeline = _load(request, guard)
     data = _data(pipeline, request.get("data") or {})
     _stream(pipeline, data, request.get("streams") or (), replies)
     outputs = request.get("outputs")
@@ -41,14 +41,15 @@ def run(request: dict, replies: Replies, guard: Guard) -> bytes:
     return line
 
 
-def _load(request: dict) -> Pipeline:
+def _load(request: dict, guard: Guard) -> Pipeline:
     try:
         data = loading.parse(request["yaml"])
         return loading.Loader(request.get("components") or ()).pipeline(data)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise RunFailed("load_failed", f"The pipeline cannot be loaded: {reason(error)}") from error
+    except BaseException as error:  # components run code of their own when they are built
+        failure = failures.translated(error, None, guard.refused)
+        if failure.fields["code"] == "component_failed":
+            failure = RunFailed("load_failed", f"The pipeline cannot be loaded: {reason(error)}")
+        raise failure from error
 
 
 def _data(pipeline: Pipeline, given: dict) -> dict[str, dict[str, Any]]:
@@ -71,10 +72,10 @@ def _data(pipeline: Pipeline, given: dict) -> dict[str, dict[str, Any]]:
             except InputInvalid as error:
                 problems.append(failures.says(error))
     for component, sockets in pipeline.inputs().items():
+        values = given.get(component)
         needed = {name for name, socket in sockets.items() if socket["is_mandatory"]}
-        problems += [
-            f"{component}.{name}: a value is missing" for name in sorted(needed - given.get(component, {}).keys())
-        ]
+        missing = sorted(needed - values.keys() if isinstance(values, dict) else needed)
+        problems += [f"{component}.{name}: a value is missing" for name in missing]
     if problems:
         raise RunFailed("input_invalid", "; ".join(problems[:20]))
     return found

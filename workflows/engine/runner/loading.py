@@ -12,6 +12,7 @@ from typing import Any
 import haystack.utils.callable_serialization as callables
 import haystack.utils.jinja2_sandbox as templates
 import jinja2.runtime
+import jinja2.sandbox
 import yaml
 from haystack import Pipeline
 from haystack.core.serialization import DeserializationCallbacks
@@ -47,6 +48,7 @@ def harden() -> None:
         module = getattr(called, "__module__", None) or ""
         plain = isinstance(called, types.BuiltinMethodType) and isinstance(called.__self__, _PLAIN_VALUES)
         provided = isinstance(called, _JINJAS_OWN) or called is range or called is dict
+        provided = provided or getattr(called, "__globals__", None) is vars(jinja2.sandbox)  # "{}".format, made safe
         from_jinja = module.partition(".")[0] == "jinja2" or module.startswith("haystack.utils.jinja2")
         return (plain or provided or from_jinja) and stock(self, called)
 
@@ -75,6 +77,9 @@ class Loader:
         self._modules = sorted(name for name in modules if name.partition(".")[0] not in TRUSTED_ROOTS)
 
     def pipeline(self, data: dict) -> Pipeline:
+        for component in data["components"].values():
+            if isinstance(component, dict) and isinstance(component.get("type"), str):
+                self._check(component["type"])  # before its module is imported
         return Pipeline.from_dict(
             data,
             callbacks=DeserializationCallbacks(component_pre_init=self._veto),
@@ -86,7 +91,9 @@ class Loader:
         return self.pipeline({"components": {name: data}}).remove_component(name)
 
     def _veto(self, name: str, cls: type, parameters: dict) -> None:
-        path = f"{cls.__module__}.{cls.__qualname__}"
+        self._check(f"{cls.__module__}.{cls.__qualname__}")
+
+    def _check(self, path: str) -> None:
         if path not in self._allowed:
             raise ComponentNotAllowed(f"{path} is not among the components that pipelines may use.")
 
