@@ -290,4 +290,5 @@ LOGGING = {
     },
     "loggers": {"django": {"handlers": [], "propagate": True}},  # else DEBUG prints each of its lines twice
     "root": {"handlers": ["console"], "level": environment.text("LOG_LEVEL", "INFO").upper()},
+    "loggers": {"django-q": {"level": "WARNING"}},  # a line for each wake-up would bury what jobs say
 }

@@ -34,8 +34,19 @@ START_PATIENCE = 20.0  # seconds to wait for a runner that does not answer
 TOKENS_TOGETHER = 0.1  # seconds of tokens that make one event
 
 
+_runner_was_away = False  # whether jobs were given back lately because no runner answered
+
+
 def work() -> None:
-    """Claim and run pending jobs until none is pending and none is running here."""
+    """Claim and run pending jobs until none is pending and none is running here.
+
+    After a time without a runner nothing is claimed until one answers: the jobs wait as pending ones.
+    """
+    global _runner_was_away
+    if _runner_was_away and engine.runner_status() is None:
+        logger.warning("No runner answers yet: pending jobs wait.")
+        return
+    _runner_was_away = False
     Supervisor().work()
 
 
@@ -193,6 +204,7 @@ class Supervisor:
             self.attempts.append(Attempt(job, claimed=now))
 
     def _start_waiting_runs(self) -> None:
+        global _runner_was_away
         self.runner_answers = True
         for attempt in [attempt for attempt in self.attempts if attempt.run is None]:
             if attempt.stop_code:
@@ -203,6 +215,7 @@ class Supervisor:
                 self.runner_answers = False
                 if time.monotonic() - attempt.claimed > START_PATIENCE:
                     logger.error("No runner answers: job %s goes back to the queue.", attempt.job.pk)
+                    _runner_was_away = True
                     self._settle(attempt, attempt.job.hand_back)
                 continue
             except engine.TriggerDataRefused as refused:
