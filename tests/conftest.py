@@ -57,7 +57,7 @@ def make_workflow(make_workspace):
 
     made = 0
 
-    def make(*, workspace=None, pipeline_yaml=descriptions.PROMPT_YAML, description=None, **fields):
+    def make(*, workspace=None, pipeline_yaml=descriptions.PROMPT_YAML, described=descriptions.PROMPT, **fields):
         nonlocal made
         made += 1
         workflow = Workflow(workspace=workspace or make_workspace(), **{"name": f"问答 {made}", **fields})
@@ -67,7 +67,7 @@ def make_workflow(make_workspace):
             number=1,
             pipeline_yaml=pipeline_yaml,
             content_hash=WorkflowRevision.hash_of(pipeline_yaml),
-            description=description or descriptions.PROMPT,
+            description=described,
         )
         workflow.save(update_fields=["current_revision"])
         return workflow

@@ -109,6 +109,18 @@ class StrictFilterSet(django_filters.FilterSet):
             filter_.extra["required"] = not getattr(filter_, "may_be_empty", False)
 
 
+def strangers(params, known) -> dict:
+    """The errors of the parameters that are not `known`, or are given more than once."""
+    wrong = {}
+    for name in params:
+        if name not in known:
+            message = f"There is no such parameter. Known are: {', '.join(sorted(known))}."
+            wrong[name] = [ErrorDetail(message, code="unknown")]
+        elif len(params.getlist(name)) > 1:
+            wrong[name] = [ErrorDetail("Given more than once.", code="repeated")]
+    return wrong
+
+
 def between(name: str, column: str) -> dict:
     """The two filters of a time column: `after` includes the instant, `before` excludes it."""
     return {
@@ -133,11 +145,7 @@ class StrictFilterBackend(DjangoFilterBackend):
             *(ordering.NAMES if choices else ()),
             *(filterset.base_filters if filterset else ()),
         }
-        for name in params:
-            if name not in known:
-                wrong[name] = [ErrorDetail(f"There is no such parameter. Known are: {_listed(known)}.", code="unknown")]
-            elif len(params.getlist(name)) > 1:
-                wrong[name] = [ErrorDetail("Given more than once.", code="repeated")]
+        wrong |= strangers(params, known)
         if filterset and not filterset.is_valid():
             wrong |= _translated(filterset.errors)
         order = None
@@ -162,10 +170,6 @@ class StrictFilterBackend(DjangoFilterBackend):
     def _filterset(request, queryset, view):
         of_view = getattr(view, "filterset_class", None)
         return of_view(request.query_params, queryset, request=request) if of_view else None
-
-
-def _listed(names) -> str:
-    return ", ".join(sorted(names))
 
 
 def _translated(errors) -> dict:

@@ -43,7 +43,10 @@ class Pagination(BasePagination):
         self.limit, self.offset = read(request.query_params)
         page = list(queryset[self.offset : self.offset + self.limit])
         ended_here = len(page) < self.limit and (page or self.offset == 0)
-        self.count = self.offset + len(page) if ended_here else queryset.count()
+        if ended_here:
+            self.count = self.offset + len(page)
+        else:
+            self.count = len(queryset) if isinstance(queryset, list) else queryset.count()
         return page
 
     def get_paginated_response(self, data):

@@ -80,3 +80,19 @@ class ValidationSerializer(serializers.Serializer):
     warnings = PipelineProblemSerializer(many=True)
     inputs = serializers.JSONField(allow_null=True, help_text="JSON Schema of the trigger data; null if not valid.")
     outputs = serializers.JSONField(allow_null=True)
+
+
+class ComponentSummarySerializer(serializers.Serializer):
+    type = serializers.CharField(help_text="The name to write in YAML.")
+    name = serializers.CharField()
+    summary = serializers.CharField()
+    allowed = serializers.BooleanField(help_text="Whether a definition may use it here.")
+
+
+class ComponentSerializer(serializers.Serializer):
+    """What the runner knows of a component; more may be added."""
+
+    type = serializers.CharField()
+    name = serializers.CharField()
+    docs = serializers.CharField()
+    allowed = serializers.BooleanField()

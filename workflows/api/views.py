@@ -2,19 +2,24 @@
 
 from contextlib import suppress
 
+from django.core.exceptions import ValidationError as FormError
 from django.http import Http404
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
+from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
+from aiworkflow_project.api import pagination
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.errors import Refused, field_errors, pipeline_errors
-from aiworkflow_project.api.filters import StrictFilterBackend
+from aiworkflow_project.api.filters import FlagField, StrictFilterBackend, strangers
 from workflows import engine, services
 from workflows.api.filters import WorkflowFilter
 from workflows.api.serializers import (
+    ComponentSerializer,
+    ComponentSummarySerializer,
     InterfaceSerializer,
     PipelineSerializer,
     RevisionSerializer,
@@ -168,3 +173,58 @@ class RevisionViewSet(GenericViewSet):
         if not page and not Workflow.objects.kept().filter(pk=pk, workspace_id=workspace_id_of(request)).exists():
             raise Http404
         return self.get_paginated_response(page)
+
+
+class ComponentViewSet(GenericViewSet):
+    """The installed components, and which of them a definition may use here."""
+
+    queryset = Workflow.objects.none()  # whoever may read workflows may read what they can be made of
+    serializer_class = ComponentSummarySerializer
+    filter_backends = []
+
+    @extend_schema(
+        operation_id="components_list",
+        parameters=[
+            OpenApiParameter("name", str, description="Part of the type, in any case."),
+            OpenApiParameter("allowed", bool, description="Only those that may be used, or only those that may not."),
+        ],
+        responses={200: ComponentSummarySerializer(many=True)},
+    )
+    def list(self, request):
+        """List components by type."""
+        part, allowed = self._asked_for(request.query_params)
+        found = [
+            {
+                "type": entry["type"],
+                "name": entry["name"],
+                "summary": entry["docs"].partition("\n")[0],
+                "allowed": entry["allowed"],
+            }
+            for _, entry in sorted(engine.catalog()["components"].items())
+            if part in entry["type"].lower() and allowed in (None, entry["allowed"])
+        ]
+        return self.get_paginated_response(self.paginate_queryset(found))
+
+    @staticmethod
+    def _asked_for(params) -> tuple[str, bool | None]:
+        wrong = strangers(params, {*pagination.NAMES, "name", "allowed"})
+        allowed = None
+        try:
+            allowed = FlagField().clean(params["allowed"]) if "allowed" in params else None
+        except FormError as error:
+            wrong["allowed"] = [ErrorDetail(error.messages[0], code="invalid")]
+        try:
+            pagination.read(params)
+        except ValidationError as error:
+            wrong |= error.detail
+        if wrong:
+            raise ValidationError(wrong)
+        return params.get("name", "").lower(), allowed
+
+    @extend_schema(operation_id="components_read", responses={200: ComponentSerializer})
+    def retrieve(self, request, type):
+        """Read all that is known of one component: its documentation, parameters and sockets."""
+        entry = engine.catalog()["components"].get(type)
+        if entry is None:
+            raise Http404
+        return Response(entry)

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from workflows import engine
 
 TICK_SECONDS = 0.5
+CONNECTIONS = 4096  # event streams are open connections, too
 GRACE_SECONDS = 10  # what requests in progress get when the server stops
 
 
@@ -40,7 +41,15 @@ class Command(BaseCommand):
 
         from aiworkflow_project.asgi import application, close
 
-        server = Server(application, address=host, port=port, interface=Interfaces.ASGI, websockets=False)
+        server = Server(
+            application,
+            address=host,
+            port=port,
+            interface=Interfaces.ASGI,
+            websockets=False,
+            backlog=1024,
+            backpressure=CONNECTIONS,
+        )
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
