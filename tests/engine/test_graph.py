@@ -98,6 +98,13 @@ def test_several_connections_between_two_boxes_are_one_line_with_each_label():
     assert graph.summary == "a → b (x, y → z)"
 
 
+def test_a_label_has_its_room_between_two_boxes():
+    graph = draw(describe({"a": "A", "b": "B"}, [("a.合适的结果", "b.输入的文本"), ("a.cut", "b.value")]))
+
+    (edge,) = graph.edges
+    assert text_width(edge.label_text, 10) < node(graph, "b").x - (node(graph, "a").x + node(graph, "a").w)
+
+
 def test_what_the_author_did_not_list_and_nobody_needs_is_left_out():
     description = describe({"a": "A"}, [], {"query": ["a.query"], "top_k": ["a.top_k"]}, declared=False)
     description["inputs"]["query"]["required"] = True

@@ -129,7 +129,7 @@ def test_what_is_no_object_is_refused(data):
          "Did you mean `content`?"),
         ({"query": "q", "documents": [{"blob": {"data": "不是"}}]}, "wrong_format", "documents[0].blob.data", "base64"),
         ({"query": "q", "messages": [{"content": "a"}]}, "missing", "messages[0].role", "role"),
-        ({"query": "q", "messages": [{"role": "bot", "content": "a"}]}, "not_a_choice", "messages[0].role", "assistant"),
+        ({"query": "q", "messages": [{"role": "x", "content": "a"}]}, "not_a_choice", "messages[0].role", "assistant"),
         ({"query": "q", "messages": [{"role": "user"}]}, "missing", "messages[0]", "`content`"),
         ({"query": "q", "messages": 5}, "wrong_type", "messages", "a text or a list of ChatMessages"),
         ({"retriever": {"query": "q"}}, "missing", "提示.query", "提示.query"),
@@ -188,7 +188,7 @@ def test_messages_are_taken_in_haystacks_form_and_in_openais(message):
 
 def test_a_document_is_taken_as_haystack_writes_it():
     document = {
-        "id": "1", "content": "正文", "blob": {"data": "5L2g", "mime_type": "a/b", "meta": {}}, "meta": {"页": 1},
+        "id": "1", "content": "正文", "blob": {"data": "5L2g", "mime_type": "a/b", "meta": {}}, "meta": {},
         "score": None, "embedding": [0.5, 1], "sparse_embedding": {"indices": [1], "values": [0.5]},
     }  # fmt: skip
 

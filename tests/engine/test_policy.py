@@ -40,7 +40,7 @@ components:
     type: haystack.components.builders.chat_prompt_builder.ChatPromptBuilder
     init_parameters:
       template:
-        - _content: [{text: "见 https://anywhere.test/：{% for d in documents %}{{ d.content }}{% endfor %} {{ query }}"}]
+        - _content: [{text: "见 https://anywhere.test/：{% for d in documents %}{{ d }}{% endfor %}{{ query }}"}]
           _role: user
           _name: null
           _meta: {}
@@ -80,6 +80,32 @@ def codes(text: str, config=CONFIG) -> set[str]:
 
 def one(type_name: str, **parameters) -> str:
     return json.dumps({"components": {"c": {"type": type_name, "init_parameters": parameters}}}, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "parameter"),
+    [
+        (PROMPT, "template"),
+        (PROMPT, "variables"),
+        (MOCK, "meta"),
+        (MOCK, "responses"),
+        (OPENAI, "generation_kwargs"),
+        (OPENAI, "tools"),
+        (OPENAI, "api_base_url"),
+        (OPENAI, "api_key"),
+        (AGENT, "state_schema"),
+        (AGENT, "hooks"),
+        ("haystack.components.validators.json_schema.JsonSchemaValidator", "json_schema"),
+        ("haystack.components.routers.conditional_router.ConditionalRouter", "routes"),
+        ("haystack.components.retrievers.filter_retriever.FilterRetriever", "filters"),
+        ("haystack.components.joiners.branch.BranchJoiner", "type_"),
+    ],
+)
+@pytest.mark.parametrize("rest", [{}, {"data": {}}, {"init_parameters": {}}])
+def test_no_parameter_may_hold_an_object_of_a_class_that_is_not_allowed(type_name, parameter, rest):
+    found = problems(one(type_name, **{parameter: {"type": "haystack.tools.tool.Tool", **rest}}))
+
+    assert any(problem.path.startswith(f"components.c.init_parameters.{parameter}") for problem in found)
 
 
 def test_an_ordinary_definition_passes():
@@ -214,8 +240,9 @@ connections:
         (one(MOCK, meta={"deep": {"type": "a.B", "init_parameters": {}}}), "component_not_allowed"),
         (
             one(AGENT, tools={"type": "haystack.tools.skills.skill_toolset.SkillToolset", "data": {}}),
-            "tools_not_a_list",
+            "component_not_allowed",
         ),
+        (one(AGENT, tools={"type": "mcp"}), "tools_not_a_list"),
         (one(AGENT, tools=[{"type": "haystack.tools.skills.skill_toolset.SkillToolset"}]), "tool_not_allowed"),
         (one(OPENAI, tools=[{"type": "mcp", "server_url": "https://evil.test"}]), "tool_not_allowed"),
         (one(OPENAI, generation_kwargs={"tools": [{"type": "mcp"}]}), "tool_not_allowed"),

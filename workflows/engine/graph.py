@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 BOX_HEIGHT = 56
 PORT_HEIGHT = 32
 COLUMN_GAP = 96
+WIDEST_GAP = 220
+LABEL_SIZE = 10
 ROW_GAP = 28
 MARGIN = 24
 MAX_TEXT_WIDTH = 260
@@ -62,6 +64,11 @@ class Edge:
     def label(self) -> str:
         return ", ".join(self.labels)
 
+    @property
+    def label_text(self) -> str:
+        """The label, shortened to the room that a line has; `label` is for a title."""
+        return shortened(self.label, WIDEST_GAP - 32, LABEL_SIZE)
+
 
 @dataclass
 class Graph:
@@ -87,7 +94,7 @@ def draw(description: dict) -> Graph:
             edge.kind = "loop"
     _set_layers(nodes, edges)
     columns = _ordered_columns(nodes, edges)
-    width, height = _place(columns)
+    width, height = _place(columns, _gaps(nodes, edges, columns))
     lowest = _route(nodes, edges, height)
     return Graph(width, max(height, lowest), list(nodes.values()), edges)
 
@@ -240,19 +247,31 @@ def _ordered_columns(nodes, edges) -> list[list[Node]]:
     return [column for column in columns if column]
 
 
-def _place(columns) -> tuple[float, float]:
+def _gaps(nodes, edges, columns) -> list[float]:
+    """The room to the right of each column: enough for the labels of the lines that cross it alone."""
+    number = {node.key: index for index, column in enumerate(columns) for node in column}
+    gaps = [float(COLUMN_GAP)] * len(columns)
+    for edge in edges:
+        start, end = number[edge.source], number[edge.target]
+        if end == start + 1:
+            gaps[start] = max(gaps[start], min(text_width(edge.label_text, LABEL_SIZE) + 32, WIDEST_GAP))
+    return gaps
+
+
+def _place(columns, gaps) -> tuple[float, float]:
     heights = [sum(node.h for node in column) + ROW_GAP * (len(column) - 1) for column in columns]
     tallest = max(heights, default=0)
-    x = MARGIN
-    for column, height in zip(columns, heights, strict=True):
+    x = right = MARGIN
+    for column, height, gap in zip(columns, heights, gaps, strict=True):
         widest = max(node.w for node in column)
         y = MARGIN + (tallest - height) / 2
         for node in column:
             node.x = round(x + (widest - node.w) / 2, 1)
             node.y = round(y, 1)
             y += node.h + ROW_GAP
-        x += widest + COLUMN_GAP
-    return round(max(x - COLUMN_GAP, MARGIN) + MARGIN, 1), round(tallest + 2 * MARGIN, 1)
+        right = x + widest
+        x = right + gap
+    return round(right + MARGIN, 1), round(tallest + 2 * MARGIN, 1)
 
 
 def _route(nodes, edges, height) -> float:

@@ -436,7 +436,9 @@ class Examination:
     def _parameter(self, name, key, value, path):
         if value is None:
             return
-        if key == "tools":
+        if isinstance(value, dict) and isinstance(value.get("type"), str) and "." in value["type"]:
+            self._object(value, path)  # Haystack makes an object of it, whatever the parameter is for
+        elif key == "tools":
             self._tools(value, path)
         elif key == "hooks" and name not in self._extra:
             self._hooks(value, path)
@@ -533,8 +535,9 @@ class Examination:
             for index, item in enumerate(value):
                 self._plain_data(item, f"{path}[{index}]")
         elif isinstance(value, dict):
-            if isinstance(value.get("type"), str) and (
-                "init_parameters" in value or value["type"] in ("env_var", "token")
+            kind = value.get("type")
+            if isinstance(kind, str) and (
+                "init_parameters" in value or ("." in kind and "data" in value) or kind in ("env_var", "token")
             ):
                 self._value(value, path)
                 return
