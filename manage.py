@@ -7,9 +7,15 @@ import sys
 
 def main():
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aiworkflow_project.settings")
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:  # an administrator's mistake: one line says it all
+        if "--traceback" in sys.argv:
+            raise
+        sys.exit(f"The configuration can't be used: {error}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Reads typed environment variables, or the files that NAME_FILE points at, with errors that name the variable."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -17,7 +19,13 @@ def text(name: str, default: str = "") -> str:
         try:
             value = Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ImproperlyConfigured(f"{name}_FILE can't be read: {error.strerror}.") from error
+            raise ImproperlyConfigured(
+                f"{name}_FILE can't be read ({error.strerror}): name a file that this user may read."
+            ) from None
+        except ValueError:  # not UTF-8, and the error would quote what may be a secret
+            raise ImproperlyConfigured(f"{name}_FILE does not name a text in UTF-8.") from None
+        if not value:
+            raise ImproperlyConfigured(f"{name}_FILE names an empty file: write the value into it, or unset it.")
     return value if value else default
 
 
@@ -33,10 +41,27 @@ def integer(name: str, default: int, *, least: int = 0) -> int:
 
 
 def flag(name: str, default: bool) -> bool:
-    value = text(name, str(default)).lower()
+    value = text(name, str(default)).strip().lower()
     if value not in FLAGS:
         raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
     return FLAGS[value]
+
+
+def choice(name: str, default: str, among: Collection[str]) -> str:
+    """One of `among`, which are upper case; the variable may be in any."""
+    value = text(name, default).strip().upper()
+    if value not in among:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(among)}, not {value!r}.")
+    return value
+
+
+def time_zone(name: str, default: str) -> str:
+    value = text(name, default).strip()
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ImproperlyConfigured(f"{name} must be a name like Asia/Shanghai, not {value!r}.") from None
+    return value
 
 
 def words(name: str) -> list[str]:
