@@ -13,7 +13,8 @@ from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
-from aiworkflow_project.wsgi import application as django
+from aiworkflow_project import wsgi  # first: it sets Django up
+from aiworkflow_project.api.errors import problem_response
 from jobs.api.events import tailer
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,14 @@ async def _answer(scope, receive, send):
     if body is None:
         return  # the client went away
     exchange = _Exchange(scope, body, send, asyncio.get_running_loop())
-    rest = await exchange.loop.run_in_executor(_threads, exchange.run)
+    try:
+        rest = await exchange.loop.run_in_executor(_threads, exchange.run)
+    except Exception:  # Django answers for its own errors; this one came before it could, or after it had begun
+        logger.exception("A request could not be answered.")
+        if not exchange.started:
+            exchange.refuse()
+            await exchange.write(exchange.body, more=False)
+        return
     if callable(rest):
         await _stream(exchange, rest, receive)
     else:
@@ -101,7 +109,7 @@ class _Exchange:
 
     def run(self):
         """What is still to be sent: the last piece of the answer, or the function that streams the rest."""
-        response = django(_environ(self.scope, self.body), self._start_response)
+        response = wsgi.application(_environ(self.scope, self.body), self._start_response)
         try:
             if hasattr(response, "follow"):
                 return response.follow
@@ -125,6 +133,11 @@ class _Exchange:
     def _start_response(self, status: str, headers, exc_info=None):
         self.status = int(status[:3])
         self.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+    def refuse(self):
+        answer = problem_response(500, code="server_error", detail="Something went wrong here. It has been logged.")
+        self.status, self.body = answer.status_code, answer.content
+        self.headers = [(b"content-type", answer["Content-Type"].encode())]
 
     async def write(self, piece: bytes, *, more: bool):
         if not self.started:

@@ -76,14 +76,21 @@ def test_trigger_data_may_be_an_object_or_a_string_that_holds_one(submit, make_w
 
 
 def test_trigger_data_comes_back_as_it_was_sent(submit, make_workflow):
-    data = {"query": "\U0001f600 \"引号\" </script> \u2028", "top_k": 9007199254740993}
+    data = {"query": '\U0001f600 "引号" </script> \u2028', "top_k": 9007199254740993}
 
     assert submit(make_workflow(), data).json()["trigger_data_json"] == data
 
 
 @pytest.mark.parametrize(
     ("data", "code"),
-    [([1, 2], "invalid"), ("not json", "invalid"), ("[1]", "invalid"), (5, "invalid"), (None, "null"), ("NaN", "invalid")],
+    [
+        ([1, 2], "invalid"),
+        ("not json", "invalid"),
+        ("[1]", "invalid"),
+        (5, "invalid"),
+        (None, "null"),
+        ("NaN", "invalid"),
+    ],
 )
 def test_trigger_data_that_is_no_object_is_refused(submit, make_workflow, data, code):
     assert named(submit(make_workflow(), data)) == {"trigger_data_json": code}
@@ -226,7 +233,11 @@ def test_every_order_of_jobs_is_stable_with_empty_times_among_them(api, make_job
 
     down = ids(api.get(ALL, {"order_by": order_by}))
     up = ids(api.get(ALL, {"order_by": order_by, "order": "asc"}))
-    paged = [one for offset in range(0, 6, 2) for one in ids(api.get(ALL, {"order_by": order_by, "limit": 2, "offset": offset}))]
+    paged = [
+        one
+        for offset in range(0, 6, 2)
+        for one in ids(api.get(ALL, {"order_by": order_by, "limit": 2, "offset": offset}))
+    ]
 
     assert up == down[::-1]
     assert paged == down
@@ -316,7 +327,9 @@ def test_each_act_on_jobs_needs_its_permission(make_client, make_user, make_job,
     assert answer.status_code in (200, 201, 204) or answer.json()["code"] == "invalid_transition"
 
 
-def test_a_queue_that_is_down_does_not_refuse_a_job(submit, make_workflow, monkeypatch, django_capture_on_commit_callbacks):
+def test_a_queue_that_is_down_does_not_refuse_a_job(
+    submit, make_workflow, monkeypatch, django_capture_on_commit_callbacks
+):
     def down(*args, **kwargs):
         raise ConnectionError("the broker is away")
 

@@ -168,7 +168,9 @@ def test_what_was_read_can_be_put_back(api, make_workflow, checked):
 def test_a_new_text_is_a_new_revision_and_an_old_one_is_found_again(api, make_workflow, checked):
     path = f"{ALL}/{make_workflow().pk}"
 
-    assert api.patch(path, {"hs_yaml_content": PROMPT_YAML + "# 2"}, format="json").json()["ai_workflow_revision_int"] == 2
+    assert (
+        api.patch(path, {"hs_yaml_content": PROMPT_YAML + "# 2"}, format="json").json()["ai_workflow_revision_int"] == 2
+    )
     assert api.patch(path, {"hs_yaml_content": PROMPT_YAML}, format="json").json()["ai_workflow_revision_int"] == 1
 
     rows = api.get(f"{path}/revisions").json()["results"]
@@ -252,7 +254,9 @@ def test_a_time_without_an_offset_is_the_servers(api, make_workflow, settings):
     settings.TIME_ZONE = "Asia/Shanghai"
     timezone.get_default_timezone.cache_clear()
     try:
-        workflow = make_workflow(created_at=timezone.datetime(2024, 1, 1, 0, 30, tzinfo=timezone.get_default_timezone()))
+        workflow = make_workflow(
+            created_at=timezone.datetime(2024, 1, 1, 0, 30, tzinfo=timezone.get_default_timezone())
+        )
         assert ids(api.get(LIST, {"created_after": "2024-01-01T00:30:00", "created_before": "2024-01-01T00:31"})) == [
             str(workflow.pk)
         ]
@@ -261,7 +265,9 @@ def test_a_time_without_an_offset_is_the_servers(api, make_workflow, settings):
         timezone.get_default_timezone.cache_clear()
 
 
-@pytest.mark.parametrize("order_by", ["name_str", "version_str", "is_active_flag", "created_at_time", "updated_at_time"])
+@pytest.mark.parametrize(
+    "order_by", ["name_str", "version_str", "is_active_flag", "created_at_time", "updated_at_time"]
+)
 def test_every_order_turns_round_and_pages_neither_repeat_nor_skip(api, make_workflow, order_by):
     now = timezone.now()
     for n in range(7):
@@ -385,9 +391,7 @@ def test_the_catalogue_lists_and_finds_components(api, monkeypatch):
 
     assert [row["type"] for row in api.get("/api/v1/components").json()["results"]] == [entry["type"], other["type"]]
     body = api.get("/api/v1/components", {"allowed": "true", "name": "PROMPT", "limit": 1}).json()
-    assert body["results"] == [
-        {"type": entry["type"], "name": "Prompt", "summary": "Renders 提示.", "allowed": True}
-    ]
+    assert body["results"] == [{"type": entry["type"], "name": "Prompt", "summary": "Renders 提示.", "allowed": True}]
     assert json.loads(api.get("/api/v1/components/haystack.x.Shell").content) == other
     assert api.get("/api/v1/components/haystack.x.Nope").status_code == 404
     assert named(api.get("/api/v1/components", {"allowed": "maybe", "limit": 0, "kind": "x"})) == {
