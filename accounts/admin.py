@@ -1,7 +1,9 @@
 """The console's pages of who may do what: people, groups, the workspace, and the API keys of machines."""
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
+from django.db import models
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -34,7 +36,7 @@ class UserAdmin(StockUserAdmin):
         return moment(user.last_login)
 
     def get_readonly_fields(self, request, obj=None):
-        own = super().get_readonly_fields(request, obj)
+        own = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
         return own if request.user.is_superuser else (*own, *self.GRANTS)
 
     def has_change_permission(self, request, obj=None):
@@ -84,6 +86,13 @@ class ApiKeyAdmin(admin.ModelAdmin):
     search_fields = ("name", "prefix", "user__username")
     ordering = ("-created_at", "pk")
     actions = ("revoke_selected",)
+
+    formfield_overrides = {
+        models.DateTimeField: {
+            "form_class": forms.DateTimeField,
+            "widget": forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        }
+    }
 
     def get_queryset(self, request):
         """Everybody's keys for a superuser, else one's own: a key acts as its owner."""

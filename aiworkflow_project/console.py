@@ -11,9 +11,9 @@ from workflows import engine
 from workflows.models import Workflow
 
 GROUPS = (
-    (_("Workflows"), {"Workflow"}),
-    (_("Jobs"), {"Job"}),
-    (_("Access"), {"User", "Group", "Workspace", "ApiKey"}),
+    (_("Workflows"), ["Workflow"]),
+    (_("Jobs"), ["Job"]),
+    (_("Access"), ["User", "Group", "ApiKey", "Workspace"]),
 )
 
 
@@ -77,7 +77,7 @@ def navigation(request, apps: list[dict], counts) -> list[dict]:
     models = {model["object_name"]: model for app in apps for model in app["models"] if model["admin_url"]}
     groups = []
     for title, names in GROUPS:
-        entries = [_entry(request, models.pop(name)) for name in list(models) if name in names]
+        entries = [_entry(request, models.pop(name)) for name in names if name in models]
         if counts is not None and "Job" in names:
             entries += _job_shortcuts(request, counts)
         groups.append({"title": title, "entries": entries})
