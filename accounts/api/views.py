@@ -46,8 +46,8 @@ class ApiKeyViewSet(GenericViewSet):
     @extend_schema(operation_id="auth_api_keys_list")
     def list(self, request):
         """List your API keys, newest first."""
-        rows = ApiKeySerializer.rows(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(self.paginate_queryset(rows))
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(page)
 
     @extend_schema(operation_id="auth_api_keys_create", request=ApiKeySerializer, responses={201: NewApiKeySerializer})
     def create(self, request):

@@ -39,15 +39,18 @@ class Pagination(BasePagination):
     """DRF's envelope, with a count that costs a query only where the page itself doesn't tell it."""
 
     def paginate_queryset(self, queryset, request, view=None):
+        """The rows of the page, as the view's WireSerializer tells them. A plain list is paged as it is."""
         self.request = request
         self.limit, self.offset = read(request.query_params)
-        page = list(queryset[self.offset : self.offset + self.limit])
-        ended_here = len(page) < self.limit and (page or self.offset == 0)
-        if ended_here:
+        wire = None if isinstance(queryset, list) else view.get_serializer_class()
+        rows = wire.rows(queryset) if wire else queryset
+        page = list(rows[self.offset : self.offset + self.limit])
+        if len(page) < self.limit and (page or self.offset == 0):
             self.count = self.offset + len(page)
         else:
-            self.count = len(queryset) if isinstance(queryset, list) else queryset.count()
-        return page
+            # Of the queryset, not of the rows: these join tables that don't change the number.
+            self.count = queryset.count() if wire else len(queryset)
+        return wire.answer(page) if wire else page
 
     def get_paginated_response(self, data):
         return Response({"count": self.count, "next": self._next(), "previous": self._previous(), "results": data})

@@ -64,8 +64,8 @@ class JobViewSet(GenericViewSet):
 
     def list(self, request):
         """List jobs, newest first."""
-        page = self.paginate_queryset(JobSerializer.rows(self.filter_queryset(self.get_queryset())))
-        return self.get_paginated_response(JobSerializer.answer(page))
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(page)
 
     @extend_schema(operation_id="ai_workflow_job_submit", responses={201: JobSerializer})
     def create(self, request):
@@ -167,10 +167,10 @@ class StepViewSet(GenericViewSet):
 
     @extend_schema(operation_id="ai_workflow_job_steps")
     def list(self, request, pk):
-        page = self.paginate_queryset(StepSerializer.rows(self.filter_queryset(self.get_queryset())))
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         if not page and not Job.objects.filter(pk=pk, workspace_id=workspace_id_of(request)).exists():
             raise Http404
-        return self.get_paginated_response(StepSerializer.answer(page))
+        return self.get_paginated_response(page)
 
 
 class EventViewSet(GenericViewSet):

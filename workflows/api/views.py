@@ -82,8 +82,8 @@ class WorkflowViewSet(GenericViewSet):
 
     def list(self, request):
         """List definitions, newest change first."""
-        rows = WorkflowSerializer.rows(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(self.paginate_queryset(rows))
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(page)
 
     @extend_schema(operation_id="ai_workflow_def_create", responses={201: WorkflowSerializer})
     def create(self, request):
@@ -169,7 +169,7 @@ class RevisionViewSet(GenericViewSet):
 
     @extend_schema(operation_id="ai_workflow_def_revisions")
     def list(self, request, pk):
-        page = self.paginate_queryset(RevisionSerializer.rows(self.filter_queryset(self.get_queryset())))
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         if not page and not Workflow.objects.kept().filter(pk=pk, workspace_id=workspace_id_of(request)).exists():
             raise Http404
         return self.get_paginated_response(page)

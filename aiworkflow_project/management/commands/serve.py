@@ -1,9 +1,9 @@
 """`manage.py serve`: the web server, with a runner beside it that checks new definitions."""
 
 import asyncio
-import logging
 import os
 import signal
+import socket
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -24,19 +24,23 @@ class Command(BaseCommand):
 
     def handle(self, *args, host, port, **options):
         settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
-        logging.getLogger("granian").setLevel(logging.WARNING)
+        _refuse_a_taken_port(host, port)
         keeper = engine.RunnerKeeper()
         keeper.tick()
         try:
-            asyncio.run(self._serve(host, port, keeper))
-        except OSError as error:
-            raise CommandError(f"Can't listen at {host}:{port}: {error.strerror}.") from error
+            drained = asyncio.run(self._serve(host, port, keeper))
         finally:
             keeper.stop()
+        if not drained:
+            self.stderr.write(f"Some requests did not end within {GRACE_SECONDS} s and were given up.")
+            self.stderr.flush()
+            os._exit(1)  # a plain exit would wait for their threads
 
-    async def _serve(self, host: str, port: int, keeper: engine.RunnerKeeper) -> None:
+    async def _serve(self, host: str, port: int, keeper: engine.RunnerKeeper) -> bool:
+        """Serve until told to stop; whether every request then ended in time."""
         # Only now, for they bring in all of Django's views; and granian only where it is used.
         from granian.constants import Interfaces
+        from granian.log import LogLevels
         from granian.server.embed import Server
 
         from aiworkflow_project.asgi import application, close
@@ -49,6 +53,7 @@ class Command(BaseCommand):
             websockets=False,
             backlog=1024,
             backpressure=CONNECTIONS,
+            log_level=LogLevels.error,
         )
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -66,4 +71,19 @@ class Command(BaseCommand):
         close()
         if not serving.done():
             server.stop()
-        await asyncio.wait_for(serving, GRACE_SECONDS)
+        try:
+            await asyncio.wait_for(serving, GRACE_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _refuse_a_taken_port(host: str, port: int) -> None:
+    """granian shares a port that another process listens at, so that every other request would go to that one."""
+    try:
+        [(family, kind, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        raise CommandError(f"Can't listen at {host}:{port}: {error}.") from error
