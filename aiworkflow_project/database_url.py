@@ -112,6 +112,7 @@ def _sqlite(path: Path, parameters: dict) -> dict:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(path),
+        "CONN_MAX_AGE": None,  # opening the file and setting its pragmas costs more than most requests do
         "OPTIONS": {
             "timeout": timeout,
             # Without it, transactions that read first fail at once with "database is locked" under load.
