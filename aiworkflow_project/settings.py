@@ -290,7 +290,9 @@ LOGGING = {
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]},
     },
-    "loggers": {"django": {"handlers": [], "propagate": True}},  # else DEBUG prints each of its lines twice
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"django-q": {"level": "WARNING"}},  # a line for each wake-up would bury what jobs say
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},  # else DEBUG prints each of its lines twice
+        "django-q": {"level": "WARNING"},  # a line for each wake-up would bury what jobs say
+    },
 }

@@ -3,7 +3,7 @@
 from django.http import Http404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -11,6 +11,7 @@ from rest_framework.viewsets import GenericViewSet
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
 from accounts.api.serializers import ApiKeySerializer, NewApiKeySerializer, RefreshSerializer
+from accounts.api.throttle import FailedSignIns
 from accounts.models import ApiKey
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.filters import StrictFilterBackend
@@ -20,7 +21,16 @@ class TokenView(TokenObtainPairView):
     @extend_schema(operation_id="auth_token", auth=[])
     def post(self, request, *args, **kwargs):
         """Exchange a name and a password for an access token and a refresh token."""
-        return super().post(request, *args, **kwargs)
+        failures = FailedSignIns(request)
+        if wait := failures.wait():
+            raise Throttled(wait, "Too many failed attempts.", code="too_many_attempts")
+        try:
+            answer = super().post(request, *args, **kwargs)
+        except AuthenticationFailed:
+            failures.add()
+            raise
+        failures.clear()
+        return answer
 
 
 class RefreshView(TokenRefreshView):

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.core.cache import cache
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -19,6 +20,11 @@ def bearer(secret: str) -> APIClient:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
     return client
+
+
+@pytest.fixture(autouse=True)
+def no_failures_of_other_tests():
+    cache.clear()
 
 
 @pytest.fixture
@@ -48,6 +54,27 @@ def test_wrong_credentials_are_refused_in_the_same_words(admin, anonymous, body)
     assert answer.status_code == 401
     assert answer.json()["code"] == "no_active_account"
     assert answer["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_guessing_a_password_is_slowed_down_for_that_name_and_address_alone(admin, make_user, anonymous):
+    make_user("other")
+
+    def sign_in(username="admin", password=PASSWORD, address="10.0.0.1"):
+        body = {"username": username, "password": password}
+        return anonymous.post(TOKEN, body, format="json", REMOTE_ADDR=address)
+
+    for _ in range(9):
+        assert sign_in(password="wrong").status_code == 401
+    assert sign_in().status_code == 200  # which forgives the failures before it
+
+    for _ in range(10):
+        assert sign_in(password="wrong").status_code == 401
+    refusal = sign_in()
+    assert (refusal.status_code, refusal.json()["code"]) == (429, "too_many_attempts")
+    assert refusal["Content-Type"] == "application/problem+json"
+    assert 0 < int(refusal["Retry-After"]) <= 300
+    assert sign_in(address="10.0.0.2").status_code == 200
+    assert sign_in(username="other").status_code == 200
 
 
 def test_a_refresh_token_is_used_up_by_its_use(anonymous, tokens):
