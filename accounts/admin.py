@@ -135,7 +135,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
             return
         if not request.user.is_superuser:
             obj.user = request.user
-        obj.workspace = Workspace.objects.default()
+        obj.workspace_id = Workspace.DEFAULT_ID
         request.new_secret = obj.issue()
 
     def response_add(self, request, obj, post_url_continue=None):

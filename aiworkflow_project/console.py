@@ -41,7 +41,7 @@ class ConsoleSite(admin.AdminSite):
         if context["has_permission"] and not context["is_popup"]:
             counts = None
             if request.user.has_perm("jobs.view_job"):
-                counts = dashboard.open_counts(Workspace.objects.default())
+                counts = dashboard.open_counts(Workspace.DEFAULT_ID)
             context |= {"open_counts": counts, "navigation": navigation(request, context["available_apps"], counts)}
         return context
 
@@ -54,7 +54,7 @@ class ConsoleSite(admin.AdminSite):
 
 def overview() -> dict:
     """What the first page shows of the default workspace."""
-    workspace = Workspace.objects.default()
+    workspace = Workspace.DEFAULT_ID
     day = dashboard.last_day(workspace)
     return {
         "day": day,

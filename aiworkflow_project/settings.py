@@ -9,7 +9,6 @@ from pathlib import Path
 
 from corsheaders.defaults import default_headers
 from csp.constants import NONCE, NONE, SELF
-from django.utils.translation import gettext_lazy as _
 
 from aiworkflow_project import database_url, environment, secret_key
 
@@ -252,7 +251,7 @@ JOBS_PER_WORKER = environment.integer("JOBS_PER_WORKER", 16, least=1)
 JOB_SWEEP_SECONDS = environment.integer("JOB_SWEEP_SECONDS", 5, least=1)
 DRAIN_SECONDS = environment.integer("DRAIN_SECONDS", 25, least=1)
 
-# --- The queue (django-q2), which only wakes workers up ----------------------------------------------------------------
+# --- The queue (django-q2), which only wakes workers up -------------------------------------------------------------
 
 WORKERS = environment.integer("WORKERS", 2, least=1)
 # A wake-up lasts as long as there is work, so django-q2's own time limits must never ring. (It has no "never":

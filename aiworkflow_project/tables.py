@@ -11,7 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 PRODUCT = ("jobs", "workflows")  # in the order in which they can be dropped; people and their keys stay
 
 
-class NotADevelopmentSite(Exception):  # noqa: N818 - reads as what it says
+class NotADevelopmentSite(Exception):
     """Tables are only dropped on a development site."""
 
 

@@ -27,7 +27,8 @@ workflow = Workflow.objects.get(name="benchmark")
 now = timezone.now()
 Job.objects.bulk_create(
     (Job(workspace_id=workflow.workspace_id, workflow=workflow, revision_id=workflow.current_revision_id,
-         name=f"问答 {n}", trigger_data={"query": "什么是人工智能？", "top_k": n}, status="failed" if n % 20 == 0 else "completed",
+         name=f"问答 {n}", trigger_data={"query": "什么是人工智能？", "top_k": n},
+         status="failed" if n % 20 == 0 else "completed",
          result={"prompt": {"prompt": "答" * 50}}, timeout_seconds=60, max_attempts=3, attempt=1, execution_seconds=0.1,
          created_at=now - timedelta(seconds=n), updated_at=now - timedelta(seconds=n),
          started_at=now - timedelta(seconds=n), completed_at=now - timedelta(seconds=n))

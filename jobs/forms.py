@@ -49,7 +49,8 @@ class ChoiceOfJSONField(forms.ChoiceField):
     """A choice among JSON values: enums need not be texts."""
 
     def __init__(self, *, values, **kwargs):
-        choices = [(json.dumps(value), value if isinstance(value, str) else json.dumps(value)) for value in values]
+        texts = {json.dumps(value, ensure_ascii=False): value for value in values}
+        choices = [(text, value if isinstance(value, str) else text) for text, value in texts.items()]
         super().__init__(choices=[("", "–"), *choices], **kwargs)
 
     def clean(self, value):

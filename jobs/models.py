@@ -158,20 +158,17 @@ class Job(models.Model):
             ),
         ]
         # Each list order ends in the tie-breaker: without it SQLite sorts everything that a filter matches.
+        # By `fields`: MariaDB has no indexes on expressions, and would be left without.
         indexes = [
-            models.Index("workspace", models.F("created_at").desc(), models.F("id").desc(), name="job_by_age"),
-            models.Index(
-                "workspace", "status", models.F("created_at").desc(), models.F("id").desc(), name="job_by_status"
-            ),
-            models.Index(
-                "workspace", "workflow", models.F("created_at").desc(), models.F("id").desc(), name="job_by_workflow"
-            ),
-            models.Index("workflow", name="job_workflow"),
-            models.Index("workspace", models.F("updated_at").desc(), models.F("id").desc(), name="job_by_change"),
-            models.Index("workspace", models.F("completed_at").desc(), models.F("id").desc(), name="job_by_end"),
-            models.Index("status", "created_at", "id", name="job_to_claim"),
-            models.Index("status", "lease_expires_at", name="job_lease"),
-            models.Index("lease_token", name="job_lease_token"),
+            models.Index(fields=["workspace", "-created_at", "-id"], name="job_by_age"),
+            models.Index(fields=["workspace", "status", "-created_at", "-id"], name="job_by_status"),
+            models.Index(fields=["workspace", "workflow", "-created_at", "-id"], name="job_by_workflow"),
+            models.Index(fields=["workflow"], name="job_workflow"),
+            models.Index(fields=["workspace", "-updated_at", "-id"], name="job_by_change"),
+            models.Index(fields=["workspace", "-completed_at", "-id"], name="job_by_end"),
+            models.Index(fields=["status", "created_at", "id"], name="job_to_claim"),
+            models.Index(fields=["status", "lease_expires_at"], name="job_lease"),
+            models.Index(fields=["lease_token"], name="job_lease_token"),
         ]
 
     def __str__(self):
@@ -202,8 +199,10 @@ class Job(models.Model):
         now = timezone.now()
         if self._move(Job.objects.pending(), Job.Status.CANCELLED, **self._end(now)):
             return
-        asked = Job.objects.running().filter(pk=self.pk, cancel_requested_at=None).update(
-            cancel_requested_at=now, updated_at=now
+        asked = (
+            Job.objects.running()
+            .filter(pk=self.pk, cancel_requested_at=None)
+            .update(cancel_requested_at=now, updated_at=now)
         )
         self.refresh_from_db()
         if not asked and self.status != Job.Status.RUNNING:
@@ -366,7 +365,7 @@ class JobEvent(models.Model):
     class Kind(models.TextChoices):
         STATE = "state"
         STEP = "step"
-        TOKEN = "token"
+        TOKEN = "token"  # noqa: S105 - a piece of text, not a secret
 
     id = models.BigAutoField(primary_key=True)
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events", db_index=False)

@@ -25,7 +25,7 @@ from workflows.services import PipelineRefused
 
 logger = logging.getLogger(__name__)
 
-# Shared with the cluster's other processes, which are forked later; a plain byte, so that nobody can die holding a lock.
+# Shared with the cluster's other processes, forked later; a plain byte, so that nobody can die holding its lock.
 draining = RawValue("b", 0)
 
 TICK = 0.1  # seconds between two looks at the clock, the queue and the cancel requests

@@ -67,7 +67,7 @@ class WorkflowAdmin(admin.ModelAdmin):
             super()
             .get_queryset(request)
             .kept()
-            .in_workspace(Workspace.objects.default())
+            .in_workspace(Workspace.DEFAULT_ID)
             .annotate(
                 last_job_id=Subquery(newest.values("pk")[:1]),
                 last_job_status=Subquery(newest.values("status")[:1]),
@@ -154,7 +154,7 @@ class WorkflowAdmin(admin.ModelAdmin):
 
     def save_model(self, request, obj, form, change):
         if not change:
-            obj.workspace = Workspace.objects.default()
+            obj.workspace_id = Workspace.DEFAULT_ID
             obj.created_by = request.user
         services.save(obj, form.cleaned_data["pipeline_yaml"], by=request.user)
 

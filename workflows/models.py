@@ -89,8 +89,8 @@ class Workflow(models.Model):
             ),
         ]
         indexes = [
-            models.Index("workspace", models.F("updated_at").desc(), models.F("id").desc(), name="workflow_by_change"),
-            models.Index("workspace", models.F("created_at").desc(), models.F("id").desc(), name="workflow_by_age"),
+            models.Index(fields=["workspace", "-updated_at", "-id"], name="workflow_by_change"),
+            models.Index(fields=["workspace", "-created_at", "-id"], name="workflow_by_age"),
         ]
 
     def __str__(self):

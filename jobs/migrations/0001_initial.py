@@ -209,66 +209,39 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(
-                models.F("workspace"),
-                models.OrderBy(models.F("created_at"), descending=True),
-                models.OrderBy(models.F("id"), descending=True),
-                name="job_by_age",
-            ),
+            index=models.Index(fields=["workspace", "-created_at", "-id"], name="job_by_age"),
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(
-                models.F("workspace"),
-                models.F("status"),
-                models.OrderBy(models.F("created_at"), descending=True),
-                models.OrderBy(models.F("id"), descending=True),
-                name="job_by_status",
-            ),
+            index=models.Index(fields=["workspace", "status", "-created_at", "-id"], name="job_by_status"),
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(
-                models.F("workspace"),
-                models.F("workflow"),
-                models.OrderBy(models.F("created_at"), descending=True),
-                models.OrderBy(models.F("id"), descending=True),
-                name="job_by_workflow",
-            ),
+            index=models.Index(fields=["workspace", "workflow", "-created_at", "-id"], name="job_by_workflow"),
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(models.F("workflow"), name="job_workflow"),
+            index=models.Index(fields=["workflow"], name="job_workflow"),
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(
-                models.F("workspace"),
-                models.OrderBy(models.F("updated_at"), descending=True),
-                models.OrderBy(models.F("id"), descending=True),
-                name="job_by_change",
-            ),
+            index=models.Index(fields=["workspace", "-updated_at", "-id"], name="job_by_change"),
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(
-                models.F("workspace"),
-                models.OrderBy(models.F("completed_at"), descending=True),
-                models.OrderBy(models.F("id"), descending=True),
-                name="job_by_end",
-            ),
+            index=models.Index(fields=["workspace", "-completed_at", "-id"], name="job_by_end"),
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(models.F("status"), models.F("created_at"), models.F("id"), name="job_to_claim"),
+            index=models.Index(fields=["status", "created_at", "id"], name="job_to_claim"),
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(models.F("status"), models.F("lease_expires_at"), name="job_lease"),
+            index=models.Index(fields=["status", "lease_expires_at"], name="job_lease"),
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(models.F("lease_token"), name="job_lease_token"),
+            index=models.Index(fields=["lease_token"], name="job_lease_token"),
         ),
         migrations.AddConstraint(
             model_name="job",

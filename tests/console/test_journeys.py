@@ -318,7 +318,8 @@ def test_no_page_keeps_people_out(open_page, site, addresses, axe_source, scheme
         if "change/" in path and "workflow" in path:
             expect(page.locator(".cm-content")).to_be_visible()
         page.evaluate(axe_source)
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        # Without `preload`: it would look for the imports of Django's style sheets beside the page.
+        found = page.evaluate("axe.run(document, {preload: false, resultTypes: ['violations']})")["violations"]
         barriers += [
             f"{name}: {each['id']} ({each['impact']}) {each['nodes'][0]['target']} {each['nodes'][0]['failureSummary']}"
             for each in found

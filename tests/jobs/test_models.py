@@ -69,12 +69,20 @@ def test_a_final_state_never_changes(make_job, end):
     make_job()
     job = claim_one()
     stale = Job.objects.get(pk=job.pk)
-    {"complete": lambda: job.complete({"a": 1}, 0.5), "fail": lambda: job.fail("x", "y", 0.5), "stopped": lambda: job.stopped(0.5)}[end]()
+    {
+        "complete": lambda: job.complete({"a": 1}, 0.5),
+        "fail": lambda: job.fail("x", "y", 0.5),
+        "stopped": lambda: job.stopped(0.5),
+    }[end]()
     status = job.status
 
     with pytest.raises(InvalidTransition):
         job.cancel()
-    for late in (lambda: stale.complete({"late": 1}, 1), lambda: stale.fail("late", "late", 1), lambda: stale.stopped(1)):
+    for late in (
+        lambda: stale.complete({"late": 1}, 1),
+        lambda: stale.fail("late", "late", 1),
+        lambda: stale.stopped(1),
+    ):
         with pytest.raises(LeaseLost):
             late()
     with pytest.raises(LeaseLost):

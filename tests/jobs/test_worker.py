@@ -51,7 +51,15 @@ class ScriptedRun:
 
 
 def started(position=1):
-    return {"kind": "step_started", "position": position, "component": "提示", "component_type": "x.Prompt", "visit": 1, "at": time.time(), "input": {"query": "你好"}}  # fmt: skip
+    return {
+        "kind": "step_started",
+        "position": position,
+        "component": "提示",
+        "component_type": "x.Prompt",
+        "visit": 1,
+        "at": time.time(),
+        "input": {"query": "你好"},
+    }
 
 
 def finished(position=1):
@@ -123,7 +131,9 @@ def test_tokens_that_come_together_are_one_event(make_job, runs):
 
 def test_a_failed_run_says_which_component_and_why(make_job, runs):
     job = make_job()
-    runs.append(ScriptedRun([{"kind": "error", "code": "component_failed", "message": "ValueError: 坏", "component": "llm"}]))
+    runs.append(
+        ScriptedRun([{"kind": "error", "code": "component_failed", "message": "ValueError: 坏", "component": "llm"}])
+    )
 
     worker.work()
 

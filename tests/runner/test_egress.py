@@ -14,7 +14,7 @@ def call(runner, host, port, by="httpx", hosts=()):
 
 
 @pytest.mark.parametrize("by", ["httpx", "connect", "stubborn", "udp"])
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "127.1", "2130706433"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "127.1", "2130706433"])  # noqa: S104
 def test_an_unnamed_host_is_refused_and_never_called(runner, neighbour, host, by):
     outcome = call(runner, host, neighbour.port, by)
 
@@ -158,7 +158,8 @@ def test_a_named_host_may_have_public_addresses_only():
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "192.168.0.1", "100.64.0.1", "0.0.0.0"]
+    "address",
+    ["127.0.0.1", "10.1.2.3", "169.254.169.254", "192.168.0.1", "100.64.0.1", "0.0.0.0"],  # noqa: S104
 )
 def test_a_public_name_that_resolves_to_a_private_address_is_refused(address):
     found = guard({"rebound.example.com": [address]}, "*.example.com")

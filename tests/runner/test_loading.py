@@ -75,7 +75,7 @@ def test_a_component_that_is_allowed_but_not_there_is_named(runner):
     ],
 )
 def test_a_template_calls_no_methods_of_documents_and_sees_no_internals(runner, expression):
-    template = "before {{ value[0].content }} {{ %s }} after" % expression
+    template = "before {{ value[0].content }} {{ " + expression + " }} after"
 
     outcome = runner.outcome(_given("documents", template), {"give": {"kind": "documents"}})
 
@@ -86,7 +86,7 @@ def test_a_template_calls_no_methods_of_documents_and_sees_no_internals(runner, 
 def test_a_template_given_as_data_can_neither_read_nor_write_files(runner, tmp_path, call):
     path = tmp_path / "written.txt"
     call = call % path if "%" in call else call
-    data = {"give": {"kind": "bytes"}, "it": {"template": "{{ value.mime_type }}{{ value.%s }}" % call}}
+    data = {"give": {"kind": "bytes"}, "it": {"template": "{{ value.mime_type }}{{ value." + call + " }}"}}
 
     outcome = runner.outcome(_given("bytes", "{{ value.mime_type }}"), data)
 
@@ -149,7 +149,7 @@ def test_a_path_in_a_template_can_do_nothing(runner, call):
     text = pipeline(
         {
             "route": ("FileTypeRouter", {"mime_types": ["text/x-python"]}),
-            "it": ("PromptBuilder", {"template": "{{ paths[0].%s }}" % call, "variables": ["paths"]}),
+            "it": ("PromptBuilder", {"template": "{{ paths[0]." + call + " }}", "variables": ["paths"]}),
         },
         ["route.text/x-python -> it.paths"],
     )

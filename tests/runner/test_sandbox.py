@@ -2,6 +2,7 @@
 
 import os
 import signal
+import uuid
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,15 @@ def test_files_that_a_run_leaves_in_its_scratch_folder_are_removed(runner):
 
 @needs_landlock
 def test_nothing_outside_scratch_can_be_written(runner, tmp_path):
-    targets = [tmp_path / "here.txt", Path.home() / "here.txt", runner.config.data_dir / "here.txt", Path("/tmp/here")]
-    targets += [Path(__file__).parent / "here.py", Path(os.__file__).parent / "here.py"]
+    folders = [
+        tmp_path,
+        Path.home(),
+        runner.config.data_dir,
+        Path("/tmp"),
+        Path(__file__).parent,
+        Path(os.__file__).parent,
+    ]
+    targets = [folder / f"written-by-a-run-{uuid.uuid4().hex}" for folder in folders]
 
     written = look(runner, write=targets)["written"]
 

@@ -8,7 +8,13 @@ from typing import Any, Literal, Optional, Union
 import numpy
 import pytest
 from haystack.dataclasses import (
-    ByteStream, ChatMessage, Document, GeneratedAnswer, ImageContent, SparseEmbedding, ToolCall,
+    ByteStream,
+    ChatMessage,
+    Document,
+    GeneratedAnswer,
+    ImageContent,
+    SparseEmbedding,
+    ToolCall,
 )  # fmt: skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,8 +39,8 @@ class Colour(enum.Enum):
         (5, int | float, 5),
         (5, float | int, 5),
         (5.5, int | float, 5.5),
-        (None, Optional[int], None),
-        ("x", Union[int, str], "x"),
+        (None, Optional[int], None),  # noqa: UP045 - components are written in both ways
+        ("x", Union[int, str], "x"),  # noqa: UP007
         (True, bool | int, True),
         ([1, 2], list[int], [1, 2]),
         ([1, "a"], tuple[int, str], (1, "a")),
@@ -187,13 +193,13 @@ def test_a_preview_is_small_and_never_fails(value):
     ("tp", "text", "schema"),
     [
         (str, "str", {"type": "string"}),
-        (Optional[int], "int | None", {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
+        (Optional[int], "int | None", {"anyOf": [{"type": "integer"}, {"type": "null"}]}),  # noqa: UP045
         (None | str, "str | None", {"anyOf": [{"type": "null"}, {"type": "string"}]}),
         (list[Document], "list[Document]", {"type": "array", "items": {"$ref": "#/$defs/Document"}}),
         (dict[str, Any], "dict[str, Any]", {"type": "object"}),
         (dict[str, int], "dict[str, int]", {"type": "object", "additionalProperties": {"type": "integer"}}),
         (Any, "Any", {}),
-        (Union[str, Any], "str | Any", {}),
+        (Union[str, Any], "str | Any", {}),  # noqa: UP007
         (Literal["a", "b"], "Literal['a', 'b']", {"enum": ["a", "b"]}),
         (Colour, "Colour", {"enum": ["红"]}),
         (list, "list", {"type": "array"}),
@@ -204,7 +210,7 @@ def test_a_preview_is_small_and_never_fails(value):
             "anyOf": [{"type": "array", "items": {"$ref": "#/$defs/ChatMessage"}}, {"type": "string"}],
         }),
         (Exception, "Exception", {"not": {}}),
-        (Optional[Exception], "Exception | None", {"type": "null"}),
+        (Optional[Exception], "Exception | None", {"type": "null"}),  # noqa: UP045
         (list[Exception], "list[Exception]", {"not": {}}),
     ],
 )  # fmt: skip

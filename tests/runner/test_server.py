@@ -236,7 +236,7 @@ def test_a_child_starts_in_milliseconds(runner, capsys):
         times.append((time.perf_counter() - began) * 1000)
 
     with capsys.disabled():
-        print(f"\na run of one prompt builder, from request to end: {sorted(times)[10]:.1f} ms (median of 20)")
+        print(f"\na run of one prompt builder, from request to end: {sorted(times)[10]:.1f} ms (median of 20)")  # noqa: T201
 
 
 def test_a_run_whose_runner_goes_away_is_lost(tmp_path, runner):

@@ -20,6 +20,21 @@ from workflows.engine.inputs import accept
 from workflows.engine.keeper import RunnerKeeper
 
 __all__ = [
-    "Checked", "Config", "InputProblem", "Problem", "Run", "RunnerKeeper", "RunnerLost", "RunnerUnavailable",
-    "TriggerDataRefused", "accept", "catalog", "check", "configure", "draw", "runner_status", "start_run", "static_check",
-]  # fmt: skip
+    "Checked",
+    "Config",
+    "InputProblem",
+    "Problem",
+    "Run",
+    "RunnerKeeper",
+    "RunnerLost",
+    "RunnerUnavailable",
+    "TriggerDataRefused",
+    "accept",
+    "catalog",
+    "check",
+    "configure",
+    "draw",
+    "runner_status",
+    "start_run",
+    "static_check",
+]

@@ -16,6 +16,7 @@ from workflows.engine.errors import RunnerLost, RunnerUnavailable
 _LONGEST_PATH = 100  # bytes of a Unix socket's address, less some
 _CONNECT_SECONDS = 5.0
 _CHUNK = 256 * 1024
+_CHUNKS = 32  # at a time: whoever follows many runs must not be kept by one that never pauses
 _OUT_OF_TIME = {14, 24}  # SIGALRM, SIGXCPU
 _OUT_OF_MEMORY_CODE = 77
 _ANSWERS = ("result", "error", "description", "problems", "catalog", "pong")
@@ -145,10 +146,10 @@ class Run:
         self._socket.close()
 
     def _fill(self) -> bool:
-        """Read what is there; False at the end of the stream."""
+        """Read what is there, or enough of it for one turn; False at the end of the stream."""
         pieces = [self._rest]
         open_ = True
-        while True:
+        for _ in range(_CHUNKS):
             try:
                 piece = self._socket.recv(_CHUNK)
             except BlockingIOError:

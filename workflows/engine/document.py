@@ -23,7 +23,7 @@ _MERGE = _TAG + "merge"
 _STR = _TAG + "str"
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an answer
+class Refused(Exception):
     """The text is not a document that we read; `problems` says why."""
 
     def __init__(self, *problems: Problem):

@@ -140,21 +140,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="workflow",
-            index=models.Index(
-                models.F("workspace"),
-                models.OrderBy(models.F("updated_at"), descending=True),
-                models.OrderBy(models.F("id"), descending=True),
-                name="workflow_by_change",
-            ),
+            index=models.Index(fields=["workspace", "-updated_at", "-id"], name="workflow_by_change"),
         ),
         migrations.AddIndex(
             model_name="workflow",
-            index=models.Index(
-                models.F("workspace"),
-                models.OrderBy(models.F("created_at"), descending=True),
-                models.OrderBy(models.F("id"), descending=True),
-                name="workflow_by_age",
-            ),
+            index=models.Index(fields=["workspace", "-created_at", "-id"], name="workflow_by_age"),
         ),
         migrations.AddConstraint(
             model_name="workflow",

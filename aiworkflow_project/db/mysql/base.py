@@ -7,4 +7,4 @@ except ImportError:
 
     pymysql.install_as_MySQLdb()
 
-from django.db.backends.mysql.base import DatabaseWrapper  # noqa: E402, F401 - needs the driver above
+from django.db.backends.mysql.base import DatabaseWrapper  # noqa: F401 - needs the driver above

@@ -36,7 +36,7 @@ class Command(BaseCommand):
             raise CommandError("--workers must be at least 1.")
         self.stopping = False
         settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
-        with _only_one_here(f"http://{host}:{port}"):
+        with OnlyOneHere(f"http://{host}:{port}"):
             signal.signal(signal.SIGINT, self._ask_to_stop)
             signal.signal(signal.SIGTERM, self._ask_to_stop)
             self.keeper = engine.RunnerKeeper()
@@ -124,14 +124,14 @@ class Command(BaseCommand):
                 process.kill()
 
 
-class _only_one_here:
+class OnlyOneHere:
     """Holds the data folder's lock, or says who does. The kernel lets go of it when the process ends, however."""
 
     def __init__(self, address: str):
         self.address = address
 
     def __enter__(self):
-        self.file = open(settings.DATA_DIR / "up.lock", "a+")  # noqa: SIM115 - held until the end
+        self.file = open(settings.DATA_DIR / "up.lock", "a+")
         try:
             fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -270,8 +270,9 @@ class Server:
         for pid in list(self.strays):
             with contextlib.suppress(ChildProcessError):
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
-                    continue
+                    continue  # it is still ending
             self.strays.discard(pid)
+            self._end_strays()  # it may have left children of its own, which are ours since it died
 
     def _remove(self, scratch: Path) -> None:
         try:
@@ -287,7 +288,7 @@ class Server:
 
     def _empty_scratch(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
-        self.scratch.mkdir(mode=0o700)
+        self.scratch.mkdir(mode=0o700, parents=True)
 
 
 def listen(path: str) -> socket.socket:

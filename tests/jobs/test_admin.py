@@ -1,0 +1,289 @@
+"""The pages of jobs, without a browser."""
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from jobs.models import Job, JobEvent, JobStep
+
+LIST = "/admin/jobs/job/"
+
+
+@pytest.fixture
+def as_admin(client, admin):
+    client.force_login(admin)
+    return client
+
+
+@pytest.fixture
+def viewer(client, make_user):
+    client.force_login(make_user(permissions=["jobs.view_job"], is_staff=True))
+    return client
+
+
+def page(job, name="change") -> str:
+    return reverse(f"admin:jobs_job_{name}", args=[job.pk])
+
+
+def act(client, name, *jobs):
+    return client.post(LIST, {"action": name, "_selected_action": [str(job.pk) for job in jobs]}, follow=True)
+
+
+def test_the_list_takes_as_many_queries_for_fifty_jobs_as_for_one(as_admin, admin, make_job, django_assert_num_queries):
+    workflow = make_job(status="failed", created_by=admin).workflow
+    with django_assert_num_queries(8) as first:
+        as_admin.get(LIST)
+
+    for _ in range(49):
+        make_job(workflow=workflow, status="failed", created_by=admin)
+    with django_assert_num_queries(len(first)):
+        content = as_admin.get(LIST).content.decode()
+
+    assert content.count('class="badge badge-failed"') == 50
+
+
+def test_the_list_never_reads_the_data_and_the_results(as_admin, make_job, django_assert_num_queries):
+    make_job(status="completed")
+    with django_assert_num_queries(8) as captured:
+        as_admin.get(LIST)
+
+    assert not [query for query in captured if '"result"' in query["sql"] or '"trigger_data"' in query["sql"]]
+
+
+def test_the_pages_of_the_list_end_at_ten_thousand(as_admin, make_job, monkeypatch):
+    from jobs import dashboard
+
+    monkeypatch.setattr(dashboard, "COUNT_AT_MOST", 2)
+    for _ in range(3):
+        make_job()
+
+    assert as_admin.get(LIST).context["cl"].result_count == 2
+
+
+@pytest.mark.parametrize("length", [8, 32, 36])
+def test_a_job_is_found_by_its_id_or_how_it_begins(as_admin, make_job, length):
+    wanted, other = make_job(name="wanted"), make_job(name="other")
+
+    content = as_admin.get(LIST, {"q": str(wanted.pk)[:length]}).content.decode()
+
+    assert page(wanted) in content
+    assert page(other) not in content
+
+
+def test_a_job_is_found_by_a_part_of_its_name(as_admin, make_job):
+    wanted, other = make_job(name="夜间汇总"), make_job(name="晨间")
+
+    content = as_admin.get(LIST, {"q": "夜间"}).content.decode()
+
+    assert page(wanted) in content
+    assert page(other) not in content
+
+
+def test_filters_narrow_by_status_time_and_workflow(as_admin, make_job):
+    wanted = make_job(status="failed")
+    others = [make_job(status="failed", created_at=timezone.now() - timedelta(days=2)), make_job()]
+
+    content = as_admin.get(
+        LIST, {"status__exact": "failed", "when": "day", "workflow__id__exact": str(wanted.workflow_id)}
+    ).content.decode()
+
+    assert page(wanted) in content
+    assert not [job for job in others if page(job) in content]
+
+
+def test_who_may_only_look_can_neither_cancel_nor_retry(viewer, make_job):
+    waiting, over = make_job(), make_job(status="failed")
+
+    assert viewer.post(page(waiting, "cancel")).status_code == 403
+    assert viewer.post(page(over, "retry")).status_code == 403
+    act(viewer, "cancel_selected", waiting)
+    act(viewer, "retry_selected", over)
+
+    waiting.refresh_from_db()
+    assert waiting.status == Job.Status.PENDING
+    assert Job.objects.count() == 2
+    content = viewer.get(page(waiting)).content.decode()
+    assert page(waiting, "cancel") not in content
+    assert 'value="cancel_selected"' not in viewer.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize("name", ["cancel", "retry"])
+def test_moves_are_made_by_post_only(as_admin, make_job, name):
+    assert as_admin.get(page(make_job(), name)).status_code == 405
+
+
+def test_cancelling_ends_a_waiting_job_and_asks_a_running_one(as_admin, make_job):
+    waiting, running, over = make_job(), make_job(status="running"), make_job(status="completed")
+
+    content = act(as_admin, "cancel_selected", waiting, running, over).content.decode()
+
+    for job in (waiting, running, over):
+        job.refresh_from_db()
+    assert waiting.status == Job.Status.CANCELLED
+    assert (running.status, bool(running.cancel_requested_at)) == (Job.Status.RUNNING, True)
+    assert over.status == Job.Status.COMPLETED
+    assert "2 jobs were cancelled or asked to stop." in content
+    assert "cannot be cancelled" in content
+
+
+def test_retrying_submits_the_same_data_and_names_the_first(as_admin, admin, make_job):
+    first = make_job(status="failed")
+
+    answer = as_admin.post(page(first, "retry"))
+
+    again = Job.objects.exclude(pk=first.pk).get()
+    assert answer["Location"] == page(again)
+    assert (again.retry_of, again.trigger_data, again.created_by) == (first, first.trigger_data, admin)
+    assert page(first) in as_admin.get(page(again)).content.decode()
+
+
+def test_a_job_that_is_not_over_cannot_be_retried_or_deleted(as_admin, make_job):
+    job = make_job(status="running")
+
+    as_admin.post(page(job, "retry"))
+    assert as_admin.post(page(job, "delete"), {"post": "yes"}).status_code == 403
+    act(as_admin, "delete_selected", job)
+    as_admin.post(LIST, {"action": "delete_selected", "_selected_action": [str(job.pk)], "post": "yes"})
+
+    assert list(Job.objects.all()) == [job]
+
+
+def test_a_job_that_is_over_can_be_deleted_with_its_steps(as_admin, make_job):
+    job = make_job(status="completed")
+    JobStep.objects.create(job=job, attempt=1, position=1, component="a", component_type="A", started_at=timezone.now())
+
+    as_admin.post(page(job, "delete"), {"post": "yes"})
+
+    assert not Job.objects.exists()
+    assert not JobStep.objects.exists()
+
+
+def test_what_ran_cannot_be_changed(as_admin, make_job):
+    job = make_job(status="completed")
+
+    as_admin.post(page(job), {"name": "geändert", "status": "pending"})
+
+    job.refresh_from_db()
+    assert (job.name, job.status) == ("", Job.Status.COMPLETED)
+
+
+def test_what_a_pipeline_says_is_never_markup(as_admin, make_job):
+    evil = "<img src=x onerror=alert(1)>"
+    job = make_job(
+        name=evil,
+        status="completed",
+        trigger_data={"query": evil},
+        result={
+            evil: evil,
+            "d": [{"content": evil, "meta": {evil: evil}}],
+            "m": [{"role": evil, "content": [{"text": evil}, {"x": evil}]}],
+        },
+    )
+    JobStep.objects.create(
+        job=job,
+        attempt=1,
+        position=1,
+        component=evil,
+        component_type=evil,
+        started_at=timezone.now(),
+        error_message=evil,
+        input_preview={"a": evil},
+    )
+
+    assert evil not in as_admin.get(page(job)).content.decode()
+    assert evil not in as_admin.get(LIST).content.decode()
+    assert evil not in "".join(as_admin.get(page(job, "live")).json()["pieces"].values())
+
+
+def test_a_failed_job_says_why(as_admin, make_job):
+    content = as_admin.get(page(make_job(status="failed"))).content.decode()
+
+    assert "component_failed" in content
+    assert "没有回答" in content
+
+
+def test_the_live_parts_hold_the_tokens_of_this_attempt_only(as_admin, make_job):
+    job = make_job(status="running")
+    say = lambda seq, text: JobEvent.objects.create(  # noqa: E731
+        job=job, seq=seq, kind="token", data={"component_name_str": "llm", "text": text}
+    )
+    say(2, "旧的")
+    JobEvent.objects.create(job=job, seq=3, kind="state", data={})
+    say(4, "新")
+    say(5, "的")
+    say(6, "还没到")
+    Job.objects.filter(pk=job.pk).update(event_seq=5)
+
+    answer = as_admin.get(page(job, "live")).json()
+
+    assert (answer["seq"], answer["over"]) == (5, False)
+    assert "新的" in answer["pieces"]["streams"]
+    assert "旧的" not in answer["pieces"]["streams"]
+    assert "还没到" not in answer["pieces"]["streams"]
+
+
+def test_the_page_of_a_job_of_many_steps_takes_a_fixed_number_of_queries(as_admin, make_job, django_assert_num_queries):
+    job = make_job(status="completed")
+    with django_assert_num_queries(8) as first:
+        as_admin.get(page(job))
+
+    JobStep.objects.bulk_create(
+        JobStep(
+            job=job,
+            attempt=1,
+            position=number,
+            component=f"步骤{number}",
+            component_type="A",
+            started_at=timezone.now(),
+        )
+        for number in range(1, 41)
+    )
+    with django_assert_num_queries(len(first)):
+        assert "步骤40" in as_admin.get(page(job)).content.decode()
+
+
+def test_running_a_workflow_leads_to_the_job(as_admin, admin, make_workflow):
+    workflow = make_workflow()
+    names = list(workflow.current_revision.description["inputs"])
+    data = {f"input_{names.index('query')}": "什么是人工智能？", f"input_{names.index('top_k')}": "5"}
+    data |= {"shape": "form", "job_name": "试一试"}
+
+    answer = as_admin.post(f"{LIST}add/?workflow={workflow.pk}", data)
+
+    job = Job.objects.get()
+    assert answer["Location"] == page(job)
+    assert (job.name, job.trigger_data["query"], job.created_by) == ("试一试", "什么是人工智能？", admin)
+
+
+def test_an_inactive_workflow_is_not_run(as_admin, make_workflow):
+    workflow = make_workflow(is_active=False)
+
+    as_admin.post(f"{LIST}add/?workflow={workflow.pk}", {"shape": "json", "whole": '{"query": "问"}'})
+
+    assert not Job.objects.exists()
+
+
+def test_who_may_not_submit_sees_no_form(viewer, make_workflow):
+    assert viewer.get(f"{LIST}add/?workflow={make_workflow().pk}").status_code == 403
+
+
+def test_the_curl_line_is_safe_to_paste(as_admin, make_job):
+    import html
+    import shlex
+
+    job = make_job(status="completed", trigger_data={"query": "it's; `rm` $(x) 你好"})
+
+    content = html.unescape(as_admin.get(page(job)).content.decode())
+    line = content.partition('id="curl" tabindex="0">')[2].partition("</pre>")[0].replace("\\\n", " ")
+
+    assert "it's; `rm` $(x) 你好" in shlex.split(line)[-1]
+
+
+def test_another_workspace_s_job_does_not_exist(as_admin, make_workspace, make_workflow, make_job):
+    make_workspace()
+    job = make_job(workflow=make_workflow(workspace=make_workspace("other")))
+
+    assert as_admin.get(page(job)).status_code == 404
+    assert as_admin.get(page(job, "live")).status_code == 404
