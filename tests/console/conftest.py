@@ -5,6 +5,7 @@ from importlib.resources import files
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.journeys.site import PASSWORD, USERNAME, Site
 from tests.model_server import running
@@ -42,7 +43,7 @@ def site(tmp_path_factory, models):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api").sync_playwright().start()
+    playwright = sync_playwright().start()
     browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
     yield browser
     browser.close()
