@@ -13,6 +13,7 @@ urlpatterns = [
     path("api/v1/", include("aiworkflow_project.api.urls")),
     *route("docs", docs.swagger, "docs"),
     *route("redoc", docs.redoc, "redoc"),
+    path("redoc/bundle.js", docs.redoc_bundle, name="redoc-bundle"),
     path("openapi.json", docs.openapi, name="openapi"),
     *route("ping", health.ping, "ping"),
     *route("health", health.health, "health"),

@@ -345,3 +345,10 @@ def test_no_page_scrolls_sideways_on_a_phone(open_page, site, addresses):
     page.get_by_role("navigation", name="Menu").get_by_role("link", name="Jobs", exact=True).click()
     expect(page.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
     expect(page.locator("#result_list tbody tr").first).to_contain_text("无障碍")
+
+
+@pytest.mark.parametrize(("path", "shown"), [("/docs", ".opblock"), ("/redoc", "[role=menuitem]")])
+def test_the_api_s_reference_is_drawn_without_another_host(open_page, path, shown):
+    page = open_page(path, signed_in=False)
+
+    expect(page.locator(shown).first).to_be_visible()
