@@ -12,7 +12,9 @@ from workflows.engine import config as engine_config
 def configured(data_dir: Path, **settings) -> Iterator[engine.Config]:
     """The engine configured for `data_dir`, and as it was before afterwards. No runner is started."""
     before = engine_config._current
-    config = engine.Config(data_dir=data_dir, socket=str(data_dir / "runner.sock"), **settings)
+    config = engine.Config(
+        data_dir=data_dir, socket=str(data_dir / "runner.sock"), **{"patience_seconds": 0} | settings
+    )
     engine.configure(config)
     try:
         yield config

@@ -36,7 +36,7 @@ def test_the_runner_lists_what_is_installed_and_the_policy_marks_it(tmp_path):
 
 def test_the_runner_is_asked_once_for_each_set_of_packages_and_policy(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(client, "request", lambda payload, seconds: asked.append(payload) or answer("a.B", "c.D"))
+    monkeypatch.setattr(client, "request", lambda payload, seconds, **_: asked.append(payload) or answer("a.B", "c.D"))
 
     with configured(tmp_path):
         engine.catalog()
@@ -52,7 +52,7 @@ def test_the_runner_is_asked_once_for_each_set_of_packages_and_policy(tmp_path, 
 
 
 def test_a_broken_file_is_asked_for_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(client, "request", lambda payload, seconds: answer("a.B"))
+    monkeypatch.setattr(client, "request", lambda payload, seconds, **_: answer("a.B"))
     with configured(tmp_path):
         engine.catalog()
         (file,) = tmp_path.glob("catalog-*.json")
@@ -64,7 +64,7 @@ def test_a_broken_file_is_asked_for_again(tmp_path, monkeypatch):
 
 
 def test_a_directory_that_cannot_be_written_does_not_matter(tmp_path, monkeypatch):
-    monkeypatch.setattr(client, "request", lambda payload, seconds: answer("a.B"))
+    monkeypatch.setattr(client, "request", lambda payload, seconds, **_: answer("a.B"))
     blocked = tmp_path / "file"
     blocked.write_text("")
 
@@ -73,7 +73,9 @@ def test_a_directory_that_cannot_be_written_does_not_matter(tmp_path, monkeypatc
 
 
 def test_a_runner_that_fails_is_no_empty_catalogue(tmp_path, monkeypatch):
-    monkeypatch.setattr(client, "request", lambda payload, seconds: [{"kind": "error", "code": "x", "message": "no"}])
+    monkeypatch.setattr(
+        client, "request", lambda payload, seconds, **_: [{"kind": "error", "code": "x", "message": "no"}]
+    )
 
     with configured(tmp_path), pytest.raises(engine.RunnerLost):
         engine.catalog()

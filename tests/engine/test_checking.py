@@ -161,7 +161,7 @@ def test_what_only_haystack_can_see_has_its_line_and_column():
 
 def test_a_text_that_the_policy_refuses_never_reaches_the_runner(monkeypatch):
     asked = []
-    monkeypatch.setattr(client, "request", lambda payload, seconds: asked.append(payload))
+    monkeypatch.setattr(client, "request", lambda payload, seconds, **_: asked.append(payload))
 
     checked = engine.check(PROMPT.replace("haystack.components.builders.prompt_builder.PromptBuilder", "os.system"))
 
@@ -235,3 +235,13 @@ def test_few_texts_are_remembered(tmp_path):
             engine.static_check(f"components: {{a{number}: 1}}")
 
     assert len(checking._seen) <= checking._KEPT
+
+
+def test_a_check_waits_for_a_runner_that_is_starting(tmp_path):
+    with configured(tmp_path, patience_seconds=20) as config:
+        keeper = engine.RunnerKeeper(config)
+        keeper.tick()  # it needs a second or so until it answers
+        try:
+            assert engine.check(PROMPT).valid
+        finally:
+            keeper.stop()

@@ -44,7 +44,7 @@ def _key(config: Config) -> str:
 
 
 def _ask() -> dict:
-    for message in client.request({"op": "catalog"}, _SECONDS):
+    for message in client.request({"op": "catalog"}, _SECONDS, patience=current().patience_seconds):
         if message["kind"] == "catalog":
             return message["catalog"]
         if message["kind"] == "error":

@@ -121,7 +121,7 @@ def _ask_runner(yaml_text, document) -> tuple[dict | None, list[Problem]]:
         "memory_mb": config.memory_mb,
     }
     try:
-        messages = client.request(payload, config.check_seconds)
+        messages = client.request(payload, config.check_seconds, patience=config.patience_seconds)
     except RunnerLost as error:
         return None, [_failed(str(error))]
     for message in messages:

@@ -22,13 +22,14 @@ _OUT_OF_MEMORY_CODE = 77
 _ANSWERS = ("result", "error", "description", "problems", "catalog", "pong")
 
 
-def request(payload: dict, seconds: float, *, grace: float = 5.0) -> list[dict]:
+def request(payload: dict, seconds: float, *, grace: float = 5.0, patience: float = 0.0) -> list[dict]:
     """Every message that the runner answers with, the closing one left out.
 
     Where the child died, the last message is an `error` that says so. Raises RunnerUnavailable where no runner
-    answers, and RunnerLost where it went away, or took longer than `seconds`.
+    answers within `patience` seconds (a keeper takes one or two to bring one up), and RunnerLost where it went away,
+    or took longer than `seconds`.
     """
-    run = Run(payload)
+    run = _patiently(payload, patience)
     messages: list[dict] = []
     until = time.monotonic() + seconds + grace  # the runner ends what is late by itself, if it can
     try:
@@ -41,6 +42,17 @@ def request(payload: dict, seconds: float, *, grace: float = 5.0) -> list[dict]:
     finally:
         run.kill()
     return messages
+
+
+def _patiently(payload: dict, patience: float) -> "Run":
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return Run(payload)
+        except RunnerUnavailable:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.1)
 
 
 def start_run(
