@@ -86,7 +86,7 @@ class WorkflowFilter(admin.SimpleListFilter):
 
 @admin.register(Job)
 class JobAdmin(admin.ModelAdmin):
-    list_display = ("state", "title", "workflow_link", "took", "when", "created_by", "error_code")
+    list_display = ("state", "title", "workflow_link", "took", "when", "created_by")
     list_display_links = ("title",)
     list_filter = ("status", WhenFilter, WorkflowFilter)
     list_select_related = ("workflow", "created_by")
@@ -120,7 +120,8 @@ class JobAdmin(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("state"))
     def state(self, job):
-        return badge(job.status, job.get_status_display())
+        shown = badge(job.status, job.get_status_display())
+        return format_html('{}<span class="cell-sub">{}</span>', shown, job.error_code) if job.error_code else shown
 
     @admin.display(description=gettext_lazy("name"))
     def title(self, job):

@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 from jobs.dashboard import Day, Hour
 
 WIDTH, HEIGHT = 720, 200
-LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 60, 8, 10, 24
 
 
 @dataclass(frozen=True)
