@@ -9,6 +9,7 @@ from pathlib import Path
 
 from corsheaders.defaults import default_headers
 from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from aiworkflow_project import database_url, environment, secret_key
 
@@ -253,6 +254,8 @@ DRAIN_SECONDS = environment.integer("DRAIN_SECONDS", 25, least=1)
 
 # --- The queue (django-q2), which only wakes workers up -------------------------------------------------------------
 
+if environment.text("QUEUE_URL"):
+    raise ImproperlyConfigured("QUEUE_URL must be empty: this version has its queue in the database only.")
 WORKERS = environment.integer("WORKERS", 2, least=1)
 # A wake-up lasts as long as there is work, so django-q2's own time limits must never ring. (It has no "never":
 # without a number it can't tell a busy worker from an idle one.) Runs have limits of their own.
