@@ -10,6 +10,7 @@ run: $(VENV)/.run-installed
 	$(BIN)/python manage.py up --sample $(ARGS)
 
 test: $(VENV)/.dev-installed
+	@tests/install_browser.sh
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/.dev-installed

@@ -47,7 +47,7 @@ def test_the_sample_runs_with_the_network_cut_off(tmp_path):
     with log.open("w") as output:
         process = subprocess.Popen(
             [
-                *(shutil.which("unshare"), "-n", sys.executable, "-c", CUT_OFF),
+                *(shutil.which("unshare"), "--net", "--map-root-user", sys.executable, "-c", CUT_OFF),
                 *("manage.py", "up", "--sample", "--port", str(site.port)),
             ],
             cwd=ROOT,
