@@ -2,7 +2,9 @@
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as StockGroupAdmin
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
+from django.contrib.auth.models import Group
 from django.db import models
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -13,12 +15,59 @@ from django.utils.translation import gettext_lazy, ngettext
 from accounts.models import ApiKey, User, Workspace
 from aiworkflow_project.templatetags.console import badge, moment
 
+ACTIONS = {
+    "add": gettext_lazy("add"),
+    "change": gettext_lazy("change"),
+    "delete": gettext_lazy("delete"),
+    "view": gettext_lazy("view"),
+}
+
+
+class PermissionChoice(forms.ModelMultipleChoiceField):
+    """Permissions in the reader's language: Django keeps their names in English, in the database."""
+
+    def label_from_instance(self, permission):
+        kind = permission.content_type
+        action = ACTIONS.get(permission.codename.removesuffix(f"_{kind.model}"), permission.name)
+        return f"{kind.name}: {action}"
+
+
+class PermissionField:
+    """Offers the permissions that a door of this site asks for, and no others; what is granted already stays."""
+
+    APPS = ("accounts", "auth", "workflows", "jobs")
+
+    def formfield_for_manytomany(self, db_field, request=None, **kwargs):
+        if db_field.name in ("permissions", "user_permissions"):
+            kwargs["form_class"] = PermissionChoice
+        return super().formfield_for_manytomany(db_field, request=request, **kwargs)
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        form = super().get_form(request, obj, change=change, **kwargs)
+        for name in ("permissions", "user_permissions"):
+            if name in form.base_fields:
+                offered = models.Q(content_type__app_label__in=self.APPS)
+                if obj is not None:
+                    offered |= models.Q(pk__in=getattr(obj, name).values("pk"))
+                field = form.base_fields[name]
+                field.queryset = field.queryset.filter(offered)
+        return form
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(PermissionField, StockGroupAdmin):
+    """Named sets of permissions."""
+
 
 @admin.register(User)
-class UserAdmin(StockUserAdmin):
+class UserAdmin(PermissionField, StockUserAdmin):
     list_display = ("username", "email", "role", "is_active", "seen")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     search_fields = ("username", "first_name", "last_name", "email")
+    show_facets = admin.ShowFacets.NEVER
     ordering = ("username", "pk")
     list_select_related = False
     filter_horizontal = ("groups", "user_permissions")
@@ -83,6 +132,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
     list_display = ("name", "begins", "user", "state", "used", "expires")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter), ("expires_at", admin.DateFieldListFilter))
     list_select_related = ("user",)
+    show_facets = admin.ShowFacets.NEVER
     search_fields = ("name", "prefix", "user__username")
     ordering = ("-created_at", "pk")
     actions = ("revoke_selected",)

@@ -86,7 +86,7 @@ class WorkflowFilter(admin.SimpleListFilter):
 
 @admin.register(Job)
 class JobAdmin(admin.ModelAdmin):
-    list_display = ("state", "title", "workflow_link", "took", "when", "created_by")
+    list_display = ("state", "title", "workflow_link", "took", "when")
     list_display_links = ("title",)
     list_filter = ("status", WhenFilter, WorkflowFilter)
     list_select_related = ("workflow", "created_by")
@@ -147,7 +147,9 @@ class JobAdmin(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("submitted"), ordering="created_at")
     def when(self, job):
-        return moment(job.created_at)
+        if job.created_by is None:
+            return moment(job.created_at)
+        return format_html('{}<span class="cell-sub">{}</span>', moment(job.created_at), job.created_by)
 
     # What may be done with jobs
 

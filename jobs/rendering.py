@@ -1,10 +1,12 @@
 """How a result is shown: answers as text, documents and messages as such, anything else as JSON, never as markup."""
 
 import json
+import re
 from dataclasses import dataclass, field
 
 SHOWN_AT_MOST = 64 * 1024  # characters of one piece; the API has the whole
 PIECES_AT_MOST = 100
+_HASH = re.compile("[0-9a-f]{32,}")
 
 
 @dataclass
@@ -77,7 +79,9 @@ def _piece(value) -> Piece:
 
 def _document(value: dict) -> Piece:
     meta = value["meta"] if isinstance(value["meta"], dict) else {"meta": value["meta"]}
-    facts = [(str(name), _brief(item)) for name, item in list(meta.items())[:12]]
+    # What a component keeps for itself, and what is not there, only hides the facts; the JSON below has them all.
+    told = [(name, item) for name, item in meta.items() if item is not None and not str(name).startswith("_")]
+    facts = [(str(name), _brief(item)) for name, item in told[:12]]
     if isinstance(value.get("score"), (int, float)):
         facts.insert(0, ("score", f"{value['score']:.4g}"))
     content = value["content"] if isinstance(value["content"], str) else ""
@@ -99,6 +103,8 @@ def _message(value: dict) -> Piece:
 
 def _brief(value) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if _HASH.fullmatch(text):
+        return text[:12]
     return text if len(text) <= 120 else text[:119] + "…"
 
 

@@ -40,7 +40,7 @@ class TagFilter(admin.SimpleListFilter):
 @admin.register(Workflow)
 class WorkflowAdmin(admin.ModelAdmin):
     form = WorkflowForm
-    list_display = ("title", "version", "state", "tag_list", "last_job", "changed", "created_by")
+    list_display = ("title", "version", "state", "tag_list", "last_job", "changed")
     list_display_links = ("title",)
     list_filter = ("is_active", TagFilter, ("updated_at", admin.DateFieldListFilter))
     list_select_related = ("created_by",)
@@ -102,11 +102,9 @@ class WorkflowAdmin(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("changed"), ordering="updated_at")
     def changed(self, workflow):
-        return format_html(
-            '{}<span class="cell-sub">{}</span>',
-            moment(workflow.updated_at),
-            _("revision %(number)s") % {"number": workflow.revision_number},
-        )
+        revision = _("revision %(number)s") % {"number": workflow.revision_number}
+        made_by = f" · {workflow.created_by}" if workflow.created_by else ""
+        return format_html('{}<span class="cell-sub">{}{}</span>', moment(workflow.updated_at), revision, made_by)
 
     @admin.action(description=gettext_lazy("Activate: jobs may be submitted"), permissions=["change"])
     def activate(self, request, queryset):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from django.contrib.auth.models import Group, Permission
 
 from accounts.models import ApiKey, User
 
@@ -110,3 +111,26 @@ def test_the_navigation_holds_what_one_may_open(clerk):
     assert "/admin/accounts/user/" in content
     assert "/admin/workflows/workflow/" not in content
     assert "/admin/jobs/job/" not in content
+
+
+def test_permissions_are_offered_in_the_reader_s_language_and_for_this_site_s_own_models_only(as_admin, admin):
+    session = Permission.objects.get(codename="add_session")
+    group = Group.objects.create(name="运维")
+    address = f"/admin/auth/group/{group.pk}/change/"
+    as_admin.cookies["django_language"] = "zh-hans"
+
+    page = as_admin.get(address).content.decode()
+    assert "API 密钥: 新增" in page
+    assert "Can add" not in page
+    assert f'value="{session.pk}"' not in page
+
+    group.permissions.add(session)
+    assert f'value="{session.pk}"' in as_admin.get(address).content.decode(), "what is granted can be seen"
+
+
+def test_the_page_after_signing_out_says_so_and_leads_back(as_admin):
+    page = as_admin.post("/admin/logout/").content.decode()
+
+    assert "You are logged out" in page
+    assert 'id="nav-sidebar"' not in page
+    assert 'href="/admin/"' in page

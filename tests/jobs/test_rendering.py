@@ -23,6 +23,14 @@ def test_messages_documents_and_texts_are_told_apart():
     assert parts[1].pieces[0].facts == [("score", "0.5"), ("file", "a.md")]
 
 
+def test_a_document_tells_its_facts_without_bookkeeping_and_with_short_hashes():
+    meta = {"title": "手册", "source_id": "c2f8" * 16, "_split_overlap": [], "author": None}
+
+    (part,) = rendering.parts({"documents": [{"id": "a1", "content": "文本", "meta": meta}]})
+
+    assert part.pieces[0].facts == [("title", "手册"), ("source_id", "c2f8c2f8c2f8")]
+
+
 def test_a_tool_call_in_a_message_is_kept_as_json():
     (part,) = rendering.parts({"replies": [{"role": "assistant", "content": [{"tool_call": {"tool_name": "算"}}]}]})
 
