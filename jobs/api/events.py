@@ -124,7 +124,7 @@ class Tailer:
             self._task = asyncio.get_running_loop().create_task(self._tail())
         try:
             yield GREETING
-            while not follower.is_over:
+            while True:
                 try:
                     await asyncio.wait_for(follower.woken.wait(), KEEP_ALIVE_SECONDS)
                 except TimeoutError:
@@ -133,8 +133,9 @@ class Tailer:
                 lines, follower.lines = follower.lines, []
                 if lines:
                     yield b"".join(lines)
-                if not follower.is_over:
-                    follower.woken.clear()
+                if follower.is_over:
+                    return
+                follower.woken.clear()
         finally:
             self._followers.discard(follower)
 

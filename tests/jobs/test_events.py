@@ -199,6 +199,23 @@ def test_a_silent_stream_is_kept_alive(tail, monkeypatch):
     assert told.endswith(b"a")
 
 
+def test_what_happens_while_a_client_takes_a_keep_alive_is_not_lost(monkeypatch):
+    job = uuid.uuid4()
+    monkeypatch.setattr(events, "_read_in_thread", Script({}, {}, {}, {job: ([(1, b"last")], True)}))
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(events, "KEEP_ALIVE_SECONDS", 0.001)
+
+    async def read_slowly():
+        tailer = events.Tailer()
+        stream = tailer.follow(job, 0)
+        pieces = [await anext(stream), await anext(stream)]
+        [follower] = tailer._followers
+        await asyncio.wait_for(follower.woken.wait(), 5)  # the job ends before the client comes back
+        return [*pieces, *[piece async for piece in stream]]
+
+    assert asyncio.run(read_slowly()) == [events.GREETING, events.KEEP_ALIVE, b"last"]
+
+
 def test_a_slow_client_is_not_read_for_until_it_has_taken_what_it_has(monkeypatch):
     job = uuid.uuid4()
     script = Script(*[{job: ([(n, b"x")], False)} for n in range(1, 50)])
