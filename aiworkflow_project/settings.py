@@ -9,9 +9,8 @@ from pathlib import Path
 
 from corsheaders.defaults import default_headers
 from csp.constants import NONCE, NONE, SELF
-from django.core.exceptions import ImproperlyConfigured
 
-from aiworkflow_project import database_url, environment, secret_key
+from aiworkflow_project import database_url, environment, queue_url, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -254,8 +253,7 @@ DRAIN_SECONDS = environment.integer("DRAIN_SECONDS", 25, least=1)
 
 # --- The queue (django-q2), which only wakes workers up -------------------------------------------------------------
 
-if environment.text("QUEUE_URL"):
-    raise ImproperlyConfigured("QUEUE_URL must be empty: this version has its queue in the database only.")
+QUEUE_URL = environment.text("QUEUE_URL")
 WORKERS = environment.integer("WORKERS", 2, least=1)
 # A wake-up lasts as long as there is work, so django-q2's own time limits must never ring. (It has no "never":
 # without a number it can't tell a busy worker from an idle one.) Runs have limits of their own.
@@ -263,9 +261,9 @@ _NEVER = 10**8
 Q_CLUSTER = {
     "name": "aiworkflow",
     "orm": "default",
-    "broker_class": "jobs.queue.orm.WakeUps",
+    "broker_class": queue_url.broker_class(QUEUE_URL),
     "workers": WORKERS,
-    "queue_limit": WORKERS,
+    "queue_limit": 1,  # a pool takes no more than it can start: what it held would be kept from idle ones
     "bulk": 1,
     "poll": 0.1,
     "timeout": _NEVER,

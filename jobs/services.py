@@ -1,6 +1,7 @@
 """Submitting and retrying jobs: what takes a workflow, the engine and the queue together."""
 
 import logging
+import time
 from functools import partial
 
 from django.conf import settings
@@ -12,6 +13,9 @@ from workflows import engine
 from workflows.models import Workflow
 
 logger = logging.getLogger(__name__)
+
+QUIET_SECONDS = 5.0  # for so long a queue that failed is not told of anything: submits need not wait for it
+_quiet_until = 0.0
 
 
 class InactiveWorkflow(Exception):
@@ -60,8 +64,12 @@ def retry(job: Job, *, created_by=None, request_id: str = "") -> Job:
 
 def wake_a_worker(request_id: str = "") -> None:
     """Tell the queue that there is work. A failure is only logged: the row is the truth, and the sweep finds it."""
+    global _quiet_until
+    if time.monotonic() < _quiet_until:
+        return
     try:
         # By path: the queue then needs no import of the tasks, and the tasks can import us.
         async_task("jobs.tasks.work", request_id)
     except Exception:  # whatever the broker's client raises, the job has been accepted and will run
+        _quiet_until = time.monotonic() + QUIET_SECONDS
         logger.warning("The queue could not be told of a new job; the sweep will find it.", exc_info=True)

@@ -16,6 +16,7 @@ from functools import partial
 from django import db
 from django.conf import settings
 from django.utils import timezone
+from django_q.brokers import get_broker
 from django_q.cluster import Cluster, Sentinel, get_mp_context
 from django_q.conf import Conf
 from django_q.scheduler import scheduler
@@ -35,10 +36,17 @@ IDLE = -1  # what django-q2 writes into a worker's timer while the worker waits 
 
 
 def serve() -> int:
-    """Run pools of workers until SIGTERM or SIGINT, and return the exit code: 0 after a clean drain."""
+    """Run pools of workers until SIGTERM or SIGINT, and return the exit code: 0 after a clean drain.
+
+    RuntimeError when the queue or the database does not answer at the start; later they may be away for a while.
+    """
+    try:
+        get_broker().ping()
+    except Exception as error:  # whatever the broker's client raises
+        raise RuntimeError(f"The queue at QUEUE_URL does not answer: {error}") from error
     cluster = HardenedCluster()
     while True:
-        cluster.start()  # RuntimeError when the database or the broker does not answer at all
+        cluster.start()
         cluster.sentinel.join()
         if cluster.stop_requested:
             return 0 if cluster.sentinel.exitcode == 0 else 1
@@ -93,6 +101,11 @@ class HardenedSentinel(Sentinel):
             self.start()
         finally:
             self.keeper.stop()
+
+    def start(self):
+        """Without a look at the broker, which may be away when a pool is replaced: a pool works without one."""
+        self.spawn_cluster()
+        self.guard()
 
     def spawn_process(self, target, *args):
         process = get_mp_context().Process(target=partial(_guarded, os.getpid(), target), args=args)

@@ -14,11 +14,9 @@ class WakeUps(ORM):
     """
 
     def dequeue(self):
-        taken = []
-        for message in self.get_connection().filter(key=self.list_key).order_by("pk")[: Conf.WORKERS]:
-            deleted, _ = self.get_connection().filter(pk=message.pk).delete()
-            if deleted:  # else another cluster was faster
-                taken.append((None, message.payload))
-        if not taken:
+        message = self.get_connection().filter(key=self.list_key).order_by("pk").first()
+        if message is None:
             sleep(Conf.POLL)
-        return taken
+            return []
+        deleted, _ = self.get_connection().filter(pk=message.pk).delete()
+        return [(None, message.payload)] if deleted else []  # else another cluster was faster

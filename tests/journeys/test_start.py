@@ -105,7 +105,7 @@ PRODUCTION = {"DEBUG": "false", "SECRET_KEY": "x" * 25 + "abcdefghijklmnopqrstuv
         ({"DEBUG_API": "true"}, "DEBUG_API"),
         ({"WORKERS": "many"}, "WORKERS must be a whole number"),
         ({"DATABASE_URL": "oracle://x/y"}, "scheme"),
-        ({"QUEUE_URL": "redis://localhost"}, "QUEUE_URL must be empty"),
+        ({"QUEUE_URL": "sqs://localhost"}, "QUEUE_URL must be empty, or redis://"),
     ],
 )
 @pytest.mark.parametrize("command", ["up", "serve", "qcluster"])

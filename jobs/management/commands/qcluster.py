@@ -22,7 +22,7 @@ class Command(BaseCommand):
         if options["workers"]:
             if options["workers"] < 1:
                 raise CommandError("--workers must be at least 1.")
-            Conf.WORKERS = Conf.QUEUE_LIMIT = options["workers"]
+            Conf.WORKERS = options["workers"]
         try:
             code = cluster.serve()
         except RuntimeError as error:
