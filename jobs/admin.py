@@ -28,8 +28,14 @@ from workflows import engine
 from workflows.models import Workflow
 
 STEPS_AT_MOST = 300
+STATES_AT_MOST = 100
 TOKENS_AT_MOST = 2_000  # events of streamed text that a page reads when it opens
 WORKFLOWS_OFFERED = 50
+LOST = {
+    "worker_lost": gettext_lazy("The worker that ran it was lost."),
+    "runner_lost": gettext_lazy("The runner that ran it was lost."),
+    "handed_back": gettext_lazy("Its worker was stopped as planned, so that it does not count."),
+}
 
 
 class BoundedPaginator(Paginator):
@@ -347,6 +353,7 @@ def _story(job: Job) -> dict:
         attempts.setdefault(step.attempt, []).append(step)
     return {
         "job": job,
+        "lost": _lost_attempts(job),
         "attempts": [_attempt(number, attempts[number]) for number in sorted(attempts, reverse=True)],
         "steps_cut": cut,
         "parts": rendering.parts(job.result) if job.result is not None else [],
@@ -355,6 +362,19 @@ def _story(job: Job) -> dict:
         "waited_seconds": (job.started_at - job.created_at).total_seconds() if job.started_at else None,
         "running_seconds": (timezone.now() - job.started_at).total_seconds() if job.started_at else None,
         "now": timezone.now(),
+    }
+
+
+def _lost_attempts(job: Job) -> dict[int, str]:
+    """Why attempts ended without an answer, by attempt."""
+    if job.attempt <= (job.status != Job.Status.PENDING):  # there was none before this one
+        return {}
+    states = job.events.filter(kind=JobEvent.Kind.STATE).order_by("-seq").values_list("data", flat=True)
+    told = {data["attempt_int"]: data for data in states[:STATES_AT_MOST] if data["status_str"] == Job.Status.PENDING}
+    return {
+        number: LOST.get(data.get("reason_code_str"), data.get("reason_text", ""))
+        for number, data in sorted(told.items())
+        if number
     }
 
 

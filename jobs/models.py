@@ -178,11 +178,16 @@ class Job(models.Model):
     def is_over(self) -> bool:
         return self.status in self.FINAL
 
-    def state_event(self) -> "JobEvent":
-        """The (unsaved) event that says which state the job is in, under its current event number."""
+    def state_event(self, lost: tuple[str, str] | None = None) -> "JobEvent":
+        """The (unsaved) event that says which state the job is in, under its current event number.
+
+        `lost` is the code and the text that say why a job is pending again.
+        """
         data = {"status_str": self.status, "attempt_int": self.attempt}
         if self.error_code:
             data |= {"error_code_str": self.error_code, "error_message_text": self.error_message}
+        if lost:
+            data |= {"reason_code_str": lost[0], "reason_text": lost[1]}
         return JobEvent(job_id=self.pk, seq=self.event_seq, kind=JobEvent.Kind.STATE, data=data)
 
     def rename(self, name: str) -> None:
@@ -228,7 +233,7 @@ class Job(models.Model):
 
     def hand_back(self) -> None:
         """Give the job back to the queue because this worker stops as planned; the attempt does not count."""
-        if not self._give_up(self._mine(), "worker_lost", "", spared=True):
+        if not self._give_up(self._mine(), "handed_back", "The worker was stopped as planned.", spared=True):
             raise LeaseLost
 
     def record(self, *, new: list["JobStep"], ended: list["JobStep"], events: list["JobEvent"]) -> None:
@@ -283,7 +288,7 @@ class Job(models.Model):
                 back = {"lease_token": None, "lease_expires_at": None, "started_at": None}
                 if spared:
                     back["spared_attempts"] = models.F("spared_attempts") + 1
-                moved = self._move(candidates, Job.Status.PENDING, **back)
+                moved = self._move(candidates, Job.Status.PENDING, lost=(code, reason), **back)
             else:
                 failure = {"error_code": code, "error_message": f"{reason} It was tried {tries} times."}
                 moved = self._move(candidates, Job.Status.FAILED, **self._end(now), **failure)
@@ -300,7 +305,7 @@ class Job(models.Model):
     def _end(now) -> dict:
         return {"completed_at": now, "lease_token": None, "lease_expires_at": None}
 
-    def _move(self, candidates, status: Status, **changes) -> bool:
+    def _move(self, candidates, status: Status, *, lost: tuple[str, str] | None = None, **changes) -> bool:
         """Move to `status` in one UPDATE that succeeds only from an allowed state, and record the event."""
         with transaction.atomic(savepoint=False):
             moved = candidates.filter(pk=self.pk, status__in=self.REACHED_FROM[status]).update(
@@ -311,7 +316,7 @@ class Job(models.Model):
             )
             if moved:
                 self.refresh_from_db()
-                self.state_event().save(force_insert=True)
+                self.state_event(lost).save(force_insert=True)
         return bool(moved)
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
@@ -202,6 +203,22 @@ def test_a_failed_job_says_why(as_admin, make_job):
 
     assert "component_failed" in content
     assert "没有回答" in content
+
+
+def test_a_job_says_why_its_earlier_attempts_were_lost(as_admin, make_job):
+    job = make_job(status="running")
+    Job.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
+    job.recover()
+    assert "The worker that ran it was lost." in as_admin.get(page(job)).content.decode()
+    [job] = Job.objects.claim(1, timedelta(seconds=30), "other")
+    job.hand_back()
+    [job] = Job.objects.claim(1, timedelta(seconds=30), "third")
+
+    content = as_admin.get(page(job)).content.decode()
+
+    assert "Attempt 1</dt><dd>The worker that ran it was lost." in content
+    assert "Attempt 2</dt><dd>Its worker was stopped as planned" in content
+    assert "Attempt 3" not in content
 
 
 def test_the_live_parts_hold_the_tokens_of_this_attempt_only(as_admin, make_job):
