@@ -108,8 +108,15 @@ def test_what_goes_in_comes_out_once_and_in_order(any_kind, connect):
     assert taken(reader, at_most=0.2) == []
 
 
-def _take_all(broker, found):
+def start(function, *arguments) -> multiprocessing.Process:
+    """A forked child, as django-q2 makes them: database connections are closed before."""
     database.close()
+    child = multiprocessing.get_context("fork").Process(target=function, args=arguments, daemon=True)
+    child.start()
+    return child
+
+
+def _take_all(broker, found):
     while got := taken(broker, at_most=2):
         found.put(got[0])
     found.put(None)
@@ -119,11 +126,8 @@ def test_readers_in_many_processes_never_get_the_same_message(shared_kind, conne
     broker = connect(shared_kind)
     for number in range(60):
         broker.enqueue(message(number))
-    fork = multiprocessing.get_context("fork")
-    found = fork.Queue()
-    readers = [fork.Process(target=_take_all, args=(broker, found)) for _ in range(3)]
-    for reader in readers:
-        reader.start()
+    found = multiprocessing.get_context("fork").Queue()
+    readers = [start(_take_all, broker, found) for _ in range(3)]
 
     told, ended = [], 0
     while ended < len(readers):
@@ -136,15 +140,13 @@ def test_readers_in_many_processes_never_get_the_same_message(shared_kind, conne
 
 
 def _send(broker, what):
-    database.close()
     broker.enqueue(message(what))
 
 
 def test_a_fork_leaves_the_parents_connection_alone(shared_kind, connect):
     broker = connect(shared_kind)
     broker.enqueue(message("parent"))
-    child = multiprocessing.get_context("fork").Process(target=_send, args=(broker, "child"))
-    child.start()
+    child = start(_send, broker, "child")
     child.join()
     broker.enqueue(message("parent again"))
 
@@ -316,9 +318,7 @@ def test_a_receipt_is_good_in_any_process(connect):
     [(receipt, _payload)] = broker.dequeue() or broker.dequeue()
     assert broker.lock_size() == 1
 
-    monitor = multiprocessing.get_context("fork").Process(target=_acknowledge, args=(broker, receipt))
-    monitor.start()
-    monitor.join()
+    start(_acknowledge, broker, receipt).join()
 
     assert (broker.lock_size(), broker.queue_size()) == (0, 0)
 
