@@ -37,8 +37,12 @@ class JobQuerySet(models.QuerySet):
         return self.filter(status__in=[Job.Status.PENDING, Job.Status.RUNNING])
 
     def overdue(self):
-        """Running jobs whose worker has not renewed its lease in time, by the database's clock."""
-        return self.running().filter(lease_expires_at__lt=Now())
+        """Running jobs whose worker has not renewed its lease in time, by the database's clock.
+
+        A lease that ends later than any can was given before that clock was set back, and is out too.
+        """
+        too_far = Now() + 2 * timedelta(seconds=settings.JOB_LEASE_SECONDS)
+        return self.running().filter(models.Q(lease_expires_at__lt=Now()) | models.Q(lease_expires_at__gt=too_far))
 
     def renew(self, lease: timedelta) -> int:
         return self.update(lease_expires_at=Now() + lease)
@@ -216,9 +220,12 @@ class Job(models.Model):
     def recover(self) -> bool:
         """Take an overdue job from its lost worker: back to pending while attempts are left, else failed.
 
-        A job that was to be cancelled becomes cancelled. Returns False when the job has moved on meanwhile.
+        A job that was to be cancelled becomes cancelled. Returns False when the job has moved on meanwhile, or its
+        lease was renewed since the job was read.
         """
-        lost = Job.objects.overdue().filter(lease_token=self.lease_token, attempt=self.attempt)
+        lost = Job.objects.overdue().filter(
+            lease_token=self.lease_token, attempt=self.attempt, lease_expires_at=self.lease_expires_at
+        )
         return self._give_up(lost, "worker_lost", "The worker that ran the job was lost.")
 
     # Moves of the worker that holds the lease: by state, attempt and token.

@@ -208,7 +208,7 @@ def test_a_failed_job_says_why(as_admin, make_job):
 def test_a_job_says_why_its_earlier_attempts_were_lost(as_admin, make_job):
     job = make_job(status="running")
     Job.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
-    job.recover()
+    assert Job.objects.get(pk=job.pk).recover()
     assert "The worker that ran it was lost." in as_admin.get(page(job)).content.decode()
     [job] = Job.objects.claim(1, timedelta(seconds=30), "other")
     job.hand_back()

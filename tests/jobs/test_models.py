@@ -164,6 +164,7 @@ def test_a_job_that_was_to_be_cancelled_is_cancelled_when_its_worker_is_lost(mak
     job = claim_one()
     Job.objects.get(pk=job.pk).cancel()
     let_the_lease_run_out(job)
+    job.refresh_from_db()
 
     {"recover": job.recover, "release": lambda: job.release("x", "y"), "hand_back": job.hand_back}[give_up]()
 

@@ -29,5 +29,9 @@ def site(tmp_path_factory):
 
 
 COMPONENTS = ",".join(
-    f"tests.components.{name}" for name in ("Sleeper", "BusyLoop", "HoldsTheGIL", "MemoryHog", "Raiser")
-)
+    f"tests.components.{name}"
+    for name in (
+        "Sleeper", "BusyLoop", "HoldsTheGIL", "MemoryHog", "Raiser", "Witnessed", "Deaf", "DiskFiller", "Answers",
+        "RaisesUnspeakable", "Dies",
+    )
+)  # fmt: skip

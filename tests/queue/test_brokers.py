@@ -19,7 +19,7 @@ from jobs.queue import rabbitmq, redis_streams, remote
 from jobs.queue.orm import WakeUps
 from jobs.queue.rabbitmq import RabbitMQ
 from jobs.queue.redis_streams import RedisStreams
-from tests.proxy import Wire
+from tests.faults.wire import Wire
 
 REDIS = "127.0.0.1", 6379
 RABBITMQ = "127.0.0.1", 5672

@@ -7,11 +7,11 @@ from datetime import datetime
 
 import pytest
 
+from tests.faults.servers import RabbitMQ, Redis
+from tests.faults.test_processes import attempts, pipeline
+from tests.faults.wire import Wire
 from tests.journeys.conftest import COMPONENTS
 from tests.journeys.site import wait_for
-from tests.journeys.test_faults import attempts, pipeline
-from tests.proxy import Wire
-from tests.servers import RabbitMQ, Redis
 
 AT_ONCE = {("completed", 1)}
 KINDS = {"redis": Redis, "rabbitmq": RabbitMQ}
