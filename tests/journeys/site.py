@@ -57,6 +57,13 @@ class Site:
             [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, text=True, **options
         )
 
+    def manage(self, *arguments: str) -> str:
+        """What `manage.py` with these arguments prints."""
+        command = self.command(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, error = command.communicate(timeout=120)
+        assert command.returncode == 0, error
+        return out
+
     def start(self) -> "Site":
         with self.log.open("a") as log:
             self.process = self.command(
