@@ -50,7 +50,7 @@ class MemoryHog:
 class Raiser:
     @component.output_types(never=str)
     def run(self, message: str):
-        raise ValueError(message)
+        raise ValueError(message.replace("<nul>", "\0"))
 
 
 @component

@@ -4,9 +4,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import time
-
-import pytest
 
 from tests.journeys.conftest import COMPONENTS
 from tests.journeys.site import wait_for
@@ -66,51 +63,6 @@ def test_a_killed_runner_comes_back_and_its_jobs_run_again(new_site):
 
     done = site.finished(job, 40)
     assert (done["status_str"], done["attempt_int"]) == ("completed", 2)
-
-
-@pytest.mark.parametrize(
-    ("component", "data"),
-    [("Sleeper", {"seconds": 100}), ("BusyLoop", {"seconds": 100}), ("HoldsTheGIL", {"exponent": 400_000_000})],
-)
-def test_a_running_job_is_cancelled_within_five_seconds_and_its_neighbour_is_unharmed(site, component, data):
-    neighbour = site.submit(site.define(f"neighbour of {component}", pipeline("Sleeper")), {"seconds": 4})
-    job = site.submit(site.define(f"victim {component}", pipeline(component)), data)
-    wait_for(lambda: site.steps(job) and site.steps(neighbour), what="both to be in a step")
-
-    asked = time.monotonic()
-    answer = site.api.post(f"/ai_workflow_job/{job['id']}/cancel")
-
-    assert answer.status_code in (200, 202), answer.text
-    assert site.until(job, "cancelled", seconds=10)["status_str"] == "cancelled"
-    assert time.monotonic() - asked < 5
-    done = site.finished(neighbour)
-    assert (done["status_str"], done["attempt_int"]) == ("completed", 1)
-
-
-@pytest.mark.parametrize(
-    ("component", "data"), [("Sleeper", {"seconds": 100}), ("HoldsTheGIL", {"exponent": 400_000_000})]
-)
-def test_a_job_over_its_time_limit_fails_as_timed_out(site, component, data):
-    definition = site.define(f"slow {component}", pipeline(component, timeout_seconds=1))
-
-    done = site.finished(site.submit(definition, data))
-
-    assert (done["status_str"], done["error_code_str"]) == ("failed", "timed_out")
-    assert "time limit of 1 s" in done["error_message_text"]
-
-
-def test_a_job_over_its_memory_limit_fails_as_out_of_memory(site):
-    done = site.finished(site.submit(site.define("hungry", pipeline("MemoryHog")), {"megabytes": 4000}))
-
-    assert (done["status_str"], done["error_code_str"]) == ("failed", "out_of_memory")
-
-
-def test_a_failing_component_is_named_and_not_tried_again(site):
-    done = site.finished(site.submit(site.define("raiser", pipeline("Raiser")), {"message": "坏了"}))
-
-    assert (done["status_str"], done["error_code_str"], done["attempt_int"]) == ("failed", "component_failed", 1)
-    assert "it" in done["error_message_text"]
-    assert "坏了" in done["error_message_text"]
 
 
 def test_a_job_is_accepted_while_the_queue_takes_no_message_and_runs_later(new_site):

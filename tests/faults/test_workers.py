@@ -165,6 +165,7 @@ def test_a_stop_under_load_gives_every_job_its_end(watched, witness):
     def load():
         while not stop.is_set():
             jobs.extend(watched.submit(site, definition, 1, 0.5))
+            time.sleep(0.05)
 
     client = threading.Thread(target=load)
     client.start()
