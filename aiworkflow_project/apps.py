@@ -10,6 +10,7 @@ class ConsoleConfig(AppConfig):
 
     def ready(self):
         from aiworkflow_project import checks  # noqa: F401 - registers the system checks
+        from aiworkflow_project.db import waits  # noqa: F401 - listens to new connections
 
 
 class ConsoleAdminConfig(AdminConfig):

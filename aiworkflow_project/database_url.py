@@ -28,11 +28,17 @@ ALIASES = {"sqlite3": "sqlite", "postgres": "postgresql", "pgsql": "postgresql",
 # What may stand behind the "?", and how its text becomes a value.
 POSTGRESQL_OPTIONS = {
     "sslmode": str, "sslrootcert": str, "sslcert": str, "sslkey": str, "application_name": str, "options": str,
-    "target_session_attrs": str, "connect_timeout": int, "keepalives": int, "keepalives_idle": int, "service": str,
+    "target_session_attrs": str, "connect_timeout": int, "keepalives": int, "keepalives_idle": int, "keepalives_interval": int,
+    "keepalives_count": int, "tcp_user_timeout": int, "service": str,
 }  # fmt: skip
 MYSQL_OPTIONS = {
     "charset": str, "connect_timeout": int, "read_timeout": int, "write_timeout": int, "isolation_level": str,
     "init_command": str, "sql_mode": str, "unix_socket": str, "ssl_ca": str, "ssl_cert": str, "ssl_key": str,
+}  # fmt: skip
+# A server that is gone without a word is noticed within half a minute, where the system would wait for hours.
+POSTGRESQL_DEFAULTS = {
+    "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
 }  # fmt: skip
 MYSQL_CHARSETS = {"utf8", "utf8mb3", "utf8mb4"}
 SQLITE_PRAGMAS = {
@@ -146,7 +152,8 @@ def _server(backend: str, port: int, address: str, parameters: dict) -> dict:
     known = POSTGRESQL_OPTIONS if backend.endswith("postgresql") else MYSQL_OPTIONS
     options = {key: _typed(key, parameters.pop(key), known[key]) for key in list(parameters) if key in known}
     _refuse(parameters, {*known, "conn_max_age"})
-    return settings | {"OPTIONS": _mysql_options(options) if known is MYSQL_OPTIONS else options}
+    options = _mysql_options(options) if known is MYSQL_OPTIONS else POSTGRESQL_DEFAULTS | options
+    return settings | {"OPTIONS": options}
 
 
 def _host_and_port(place: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from aiworkflow_project.database_url import parse
+from aiworkflow_project.database_url import POSTGRESQL_DEFAULTS, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "geheim密码"
@@ -215,7 +215,11 @@ def test_the_name_of_the_database_is_decoded(parsed):
 def test_parameters_of_postgresql_reach_the_driver(parsed):
     found = parsed("postgresql://h/flow?sslmode=require&connect_timeout=3&options=-c%20statement_timeout%3D5s")
 
-    assert found["OPTIONS"] == {"sslmode": "require", "connect_timeout": 3, "options": "-c statement_timeout=5s"}
+    assert found["OPTIONS"] == POSTGRESQL_DEFAULTS | {
+        "sslmode": "require",
+        "connect_timeout": 3,
+        "options": "-c statement_timeout=5s",
+    }
     assert found["CONN_MAX_AGE"] == 600
     assert parsed("postgresql://h/flow?conn_max_age=0")["CONN_MAX_AGE"] == 0
 

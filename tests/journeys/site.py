@@ -53,9 +53,8 @@ class Site:
         }
 
     def command(self, *arguments: str, **options) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, text=True, **options
-        )
+        options = {"env": self.environment, **options}
+        return subprocess.Popen([sys.executable, "manage.py", *arguments], cwd=ROOT, text=True, **options)
 
     def manage(self, *arguments: str) -> str:
         """What `manage.py` with these arguments prints."""
