@@ -4,14 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint format benchmarks frontend messages clean
+.PHONY: run test faults lint format benchmarks frontend messages clean
 
 run: $(VENV)/.run-installed
 	$(BIN)/python manage.py up --sample $(ARGS)
 
 test: $(VENV)/.dev-installed
 	@tests/install_browser.sh
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --ignore=tests/faults $(ARGS)
+
+# Faults at real processes and servers: see docs/reliability.md. They mostly wait, so that four fit two cores.
+faults: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -n 4 tests/faults $(ARGS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

@@ -28,8 +28,8 @@ ALIASES = {"sqlite3": "sqlite", "postgres": "postgresql", "pgsql": "postgresql",
 # What may stand behind the "?", and how its text becomes a value.
 POSTGRESQL_OPTIONS = {
     "sslmode": str, "sslrootcert": str, "sslcert": str, "sslkey": str, "application_name": str, "options": str,
-    "target_session_attrs": str, "connect_timeout": int, "keepalives": int, "keepalives_idle": int, "keepalives_interval": int,
-    "keepalives_count": int, "tcp_user_timeout": int, "service": str,
+    "target_session_attrs": str, "connect_timeout": int, "keepalives": int, "keepalives_idle": int,
+    "keepalives_interval": int, "keepalives_count": int, "tcp_user_timeout": int, "service": str,
 }  # fmt: skip
 MYSQL_OPTIONS = {
     "charset": str, "connect_timeout": int, "read_timeout": int, "write_timeout": int, "isolation_level": str,

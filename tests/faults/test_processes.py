@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 
+from tests.faults.promises import kept, page
 from tests.journeys.conftest import COMPONENTS
 from tests.journeys.site import wait_for
 
@@ -14,10 +15,6 @@ def pipeline(component: str, timeout_seconds: int = 120) -> str:
         f"components:\n  it:\n    type: tests.components.{component}\n    init_parameters: {{}}\n"
         f"connections: []\nworkflow:\n  timeout_seconds: {timeout_seconds}\n"
     )
-
-
-def attempts(site, job) -> list[int]:
-    return sorted({step["attempt_int"] for step in site.steps(job)})
 
 
 def busy_workers(site) -> list[int]:
@@ -32,9 +29,9 @@ def test_a_job_whose_worker_is_killed_runs_again_and_completes_once(new_site):
 
     os.kill(worker, signal.SIGKILL)
 
-    done = site.finished(job, 40)
-    assert done["status_str"] == "completed"
-    assert done["attempt_int"] == 2
+    [done] = kept(site, [job])
+    assert (done["status_str"], done["attempt_int"]) == ("completed", 2)
+    assert "The worker that ran it was lost." in page(site, job)
     completions = [step for step in site.steps(job) if step["status_str"] == "completed"]
     assert [step["attempt_int"] for step in completions] == [2]
 
@@ -49,7 +46,7 @@ def test_jobs_run_again_when_the_whole_cluster_is_killed(new_site):
     for pid in site.processes("qcluster"):
         os.kill(pid, signal.SIGKILL)
 
-    assert [site.finished(job, 60)["status_str"] for job in jobs] == ["completed"] * 4
+    assert [done["status_str"] for done in kept(site, jobs)] == ["completed"] * 4
 
 
 def test_a_killed_runner_comes_back_and_its_jobs_run_again(new_site):
@@ -61,8 +58,9 @@ def test_a_killed_runner_comes_back_and_its_jobs_run_again(new_site):
     for pid in runners:
         os.kill(pid, signal.SIGKILL)
 
-    done = site.finished(job, 40)
+    [done] = kept(site, [job])
     assert (done["status_str"], done["attempt_int"]) == ("completed", 2)
+    assert "The runner that ran it was lost." in page(site, job)
 
 
 def test_a_job_is_accepted_while_the_queue_takes_no_message_and_runs_later(new_site):
@@ -79,7 +77,7 @@ def test_a_job_is_accepted_while_the_queue_takes_no_message_and_runs_later(new_s
     assert job["status_str"] == "pending"
     database.execute("DROP TRIGGER locked")
     database.commit()
-    assert site.finished(job, 40)["status_str"] == "completed"
+    assert [done["status_str"] for done in kept(site, [job])] == ["completed"]
 
 
 def test_a_stop_lets_running_jobs_end_and_a_new_start_runs_the_rest(new_site):
@@ -93,9 +91,9 @@ def test_a_stop_lets_running_jobs_end_and_a_new_start_runs_the_rest(new_site):
     assert site.stop() == 0
 
     site.start()
-    assert (site.finished(short)["status_str"], site.job(short)["attempt_int"]) == ("completed", 1)
-    done = site.finished(long, 60)
-    assert (done["status_str"], done["attempt_int"]) == ("completed", 2)
+    done = kept(site, [short, long])
+    assert [(job["status_str"], job["attempt_int"]) for job in done] == [("completed", 1), ("completed", 2)]
+    assert "Its worker was stopped as planned" in page(site, long)
 
 
 def test_a_second_start_on_the_same_folder_says_so_and_harms_nothing(site):
