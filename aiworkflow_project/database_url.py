@@ -22,6 +22,7 @@ BACKENDS = {
         3306,
         {"asyncmy", "aiomysql", "pymysql", "mysqldb", "mysqlclient", "mysqlconnector", "mariadbconnector"},
     ),
+    "matrixone": ("aiworkflow_project.db.matrixone", 6001, {"asyncmy", "aiomysql", "pymysql"}),
 }
 ALIASES = {"sqlite3": "sqlite", "postgres": "postgresql", "pgsql": "postgresql", "mariadb": "mysql"}
 

@@ -47,7 +47,7 @@ def submitted(site, watched, definition, number: int, seconds: float) -> list[di
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_a_restart_of_the_database_disturbs_no_run(watched, witness, server, end):
-    site = watched.site(workers=2, DATABASE_URL=server.url)
+    site = watched.site(workers=2, DATABASE_URL=server.url, JOB_LEASE_SECONDS="15")
     definition = watched.definition(site)
     jobs = watched.submit(site, definition, 4, 3)
     wait_for(lambda: witness.running.total() == 4, what="all to run")
@@ -94,7 +94,7 @@ def test_a_worker_cut_off_from_the_database_gives_its_jobs_up_before_another_tak
             wire.swallow()
             for pid in site.processes("qcluster"):
                 os.kill(pid, signal.SIGCONT)
-            wait_for(lambda: witness.started.total() == 6, 40, "all to run here")
+            wait_for(lambda: witness.started.total() == 6, 60, "all to run here")
             wire.mend()
 
             done = kept(site, jobs, witness)
@@ -103,6 +103,32 @@ def test_a_worker_cut_off_from_the_database_gives_its_jobs_up_before_another_tak
         finally:
             far.terminate()
             far.wait(60)
+
+
+KEEP = """
+import time
+from django.db import transaction
+from jobs.models import Job
+with transaction.atomic():
+    Job.objects.update(name="kept")
+    print("keeps", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_session_that_keeps_its_locks_and_says_nothing_is_given_up(watched, witness, server):
+    site = watched.site(workers=1, DATABASE_URL=server.url)
+    jobs = watched.submit(site, watched.definition(site), 3, 1)
+    wait_for(lambda: witness.running.total() == 3, what="all to run")
+
+    silent = site.command("shell", "--no-imports", "-c", KEEP, stdout=subprocess.PIPE)
+    assert silent.stdout.readline() == "keeps\n"
+
+    assert {job["status_str"] for job in kept(site, jobs, witness)} == {"completed"}
+    assert silent.poll() is None
+    assert {job["job_name_str"] for job in jobs} == {site.job(job)["job_name_str"] for job in jobs}
+    silent.kill()
+    silent.wait()
 
 
 def test_jobs_are_accepted_while_the_queues_table_is_locked(watched, witness, server):
