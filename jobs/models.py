@@ -249,9 +249,10 @@ class Job(models.Model):
             raise LeaseLost
 
     def _write(self, new, ended, events) -> None:
+        # Keys are taken back: these may have been written before, in a transaction that was rolled back.
         last = Job.objects.values_list("event_seq", flat=True).get(pk=self.pk)
         for seq, event in enumerate(events, start=last - len(events) + 1):
-            event.job_id, event.seq = self.pk, seq
+            event.pk, event.job_id, event.seq = None, self.pk, seq
         JobEvent.objects.bulk_create(events)
         for step in new:
             step.pk, step.job_id, step.attempt = None, self.pk, self.attempt
