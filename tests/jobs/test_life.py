@@ -366,7 +366,7 @@ class Life(RuleBasedStateMachine):
             self._finished(known, how, result)
 
     def _somebody_else_submits(self):
-        workflow = Workflow.objects.active().first()
+        workflow = Workflow.objects.active().order_by("created_at").first()
         if workflow:
             name = f"第 {next(self.numbers)} 个"
             self._accepted(workflow, lambda: submit(workflow, DATA, name=name), name)

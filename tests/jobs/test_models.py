@@ -117,6 +117,20 @@ def test_a_worker_that_was_taken_for_dead_writes_nothing(make_job):
     assert events(job) == [(1, "pending"), (2, "running"), (3, "pending"), (4, "running"), (5, "completed")]
 
 
+def test_a_claim_from_before_the_database_was_restored_does_not_count(make_job):
+    make_job()
+    before = claim_one()
+    back = {"status": "pending", "attempt": 0, "event_seq": 1, "lease_token": None, "lease_expires_at": None}
+    Job.objects.filter(pk=before.pk).update(**back)
+    before.events.filter(seq__gt=1).delete()
+    after = claim_one()
+
+    assert before.attempt == after.attempt  # so that only the token tells them apart
+    with pytest.raises(LeaseLost):
+        before.complete({"by": "before"}, 1)
+    after.complete({"by": "after"}, 1)
+
+
 def test_a_job_that_was_deleted_is_nobodys(make_job):
     make_job()
     job = claim_one()

@@ -1,15 +1,20 @@
 """Two at once: whatever happens in the middle of a move, it ends as if the one had come after the other.
 
 First each move is stopped before each of its statements while others move the same job: every meeting that a database
-allows.
+allows. Then threads with connections of their own really race.
 """
 
 import copy
 import itertools
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
+from unittest import mock
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, connections
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -17,6 +22,7 @@ from jobs.models import InvalidTransition, Job, JobEvent, JobStep, LeaseLost
 from jobs.sweep import sweep
 
 LEASE = timedelta(hours=1)
+ROUNDS = 30
 REFUSALS = (InvalidTransition, LeaseLost, Job.DoesNotExist)
 
 
@@ -165,3 +171,67 @@ def clear(job):
     left = what_is_left(job)
     Job.objects.all().delete()
     return left
+
+
+RACES = [
+    ("pending", "claim", "claim"),
+    ("pending", "claim", "cancel"),
+    ("running", "complete", "recover"),
+    ("running", "complete", "cancel"),
+    ("running", "hand_back", "cancel"),
+    ("running", "record", "recover"),
+    ("running", "renew", "sweep"),
+    ("running", "recover", "cancel"),
+    ("running", "sweep", "sweep"),
+    ("running, the last time", "release", "cancel"),
+    ("running, the last time", "sweep", "complete"),
+    ("completed", "delete", "rename"),
+]
+
+
+@pytest.fixture
+def on_disk(transactional_db, tmp_path):
+    """SQLite's test database is in memory, where connections can't wait for each other: put it into a file."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    in_memory = connections["default"]
+    in_memory.ensure_connection()
+    with closing(sqlite3.connect(tmp_path / "races.sqlite3")) as file:
+        in_memory.connection.backup(file)
+    with mock.patch.dict(in_memory.settings_dict, NAME=str(tmp_path / "races.sqlite3")):
+        del connections["default"]
+        yield
+        connection.close()
+    connections["default"] = in_memory
+
+
+@pytest.mark.parametrize(("state", "one", "other"), RACES, ids=lambda name: name)
+def test_of_two_threads_that_race_one_comes_first(on_disk, begin, state, one, other):
+    one_by_one = [in_order(begin(state), one, (other,), place) for place in (0, 1)]
+    together = threading.Barrier(2, timeout=30)
+
+    def race(name, job):
+        together.wait()
+        return act_at_last(name, job)
+
+    def leave(_):
+        together.wait()
+        connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            for _ in range(ROUNDS):
+                job = begin(state)
+                answer, others_answer = threads.map(race, (one, other), (job, job))
+                assert (answer, [others_answer], clear(job)) in one_by_one
+        finally:
+            list(threads.map(leave, range(2)))
+
+
+def act_at_last(name, job):
+    while True:
+        try:
+            return act(name, job)
+        except OperationalError:  # a deadlock that the database ended: workers and clients try again
+            continue
