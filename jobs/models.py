@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -206,16 +206,19 @@ class Job(models.Model):
         Raises InvalidTransition when the job is over. Asking twice is harmless.
         """
         now = timezone.now()
-        if self._move(Job.objects.pending(), Job.Status.CANCELLED, **self._end(now)):
-            return
-        asked = (
-            Job.objects.running()
-            .filter(pk=self.pk, cancel_requested_at=None)
-            .update(cancel_requested_at=now, updated_at=now)
-        )
-        self.refresh_from_db()
-        if not asked and self.status != Job.Status.RUNNING:
-            raise InvalidTransition(_("A %(status)s job cannot be cancelled.") % {"status": self.get_status_display()})
+        while not self._move(Job.objects.pending(), Job.Status.CANCELLED, **self._end(now)):
+            asked = (
+                Job.objects.running()
+                .filter(pk=self.pk)
+                .update(cancel_requested_at=Coalesce("cancel_requested_at", now), updated_at=now)
+            )
+            self.refresh_from_db()
+            if asked:
+                return
+            if self.is_over:
+                said = _("A %(status)s job cannot be cancelled.")
+                raise InvalidTransition(said % {"status": self.get_status_display()})
+            # It was neither, so it was put back between the two: once more.
 
     def recover(self) -> bool:
         """Take an overdue job from its lost worker: back to pending while attempts are left, else failed.
@@ -256,9 +259,10 @@ class Job(models.Model):
             raise LeaseLost
 
     def _write(self, new, ended, events) -> None:
+        # Keys are taken back: these may have been written before, in a transaction that was rolled back.
         last = Job.objects.values_list("event_seq", flat=True).get(pk=self.pk)
         for seq, event in enumerate(events, start=last - len(events) + 1):
-            event.job_id, event.seq = self.pk, seq
+            event.pk, event.job_id, event.seq = None, self.pk, seq
         JobEvent.objects.bulk_create(events)
         for step in new:
             step.pk, step.job_id, step.attempt = None, self.pk, self.attempt
@@ -286,19 +290,19 @@ class Job(models.Model):
             raise LeaseLost
 
     def _give_up(self, candidates, code: str, reason: str, *, spared: bool = False) -> bool:
+        now, tries = timezone.now(), self.attempt - self.spared_attempts
+        # Cancel may be asked for at any moment, and is never taken back: each UPDATE looks for itself, and one fits.
+        unasked, asked = candidates.filter(cancel_requested_at=None), candidates.exclude(cancel_requested_at=None)
         with transaction.atomic(savepoint=False):
-            self.refresh_from_db(fields=["cancel_requested_at", "spared_attempts"])
-            now, tries = timezone.now(), self.attempt - self.spared_attempts
-            if self.cancel_requested_at:
-                moved = self._move(candidates, Job.Status.CANCELLED, **self._end(now))
-            elif spared or tries < self.max_attempts:
+            if spared or tries < self.max_attempts:
                 back = {"lease_token": None, "lease_expires_at": None, "started_at": None}
                 if spared:
                     back["spared_attempts"] = models.F("spared_attempts") + 1
-                moved = self._move(candidates, Job.Status.PENDING, lost=(code, reason), **back)
+                moved = self._move(unasked, Job.Status.PENDING, lost=(code, reason), **back)
             else:
                 failure = {"error_code": code, "error_message": f"{reason} It was tried {tries} times."}
-                moved = self._move(candidates, Job.Status.FAILED, **self._end(now), **failure)
+                moved = self._move(unasked, Job.Status.FAILED, **self._end(now), **failure)
+            moved = moved or self._move(asked, Job.Status.CANCELLED, **self._end(now))
             if moved:
                 self._stop_open_steps()
         return moved

@@ -5,6 +5,7 @@ written in batches; every write is fenced by the attempt and the lease token, so
 can't overwrite what came after it.
 """
 
+import copy
 import faulthandler
 import logging
 import os
@@ -281,7 +282,7 @@ class Supervisor:
         A database that does not answer leaves the attempt as it is, and it is tried again on the next round, until
         the watchdog ends us before the leases are out.
         """
-        job = attempt.job
+        job, claimed = attempt.job, copy.copy(attempt.job)
         with request_id(job.request_id):
             try:
                 with transaction.atomic():
@@ -294,6 +295,7 @@ class Supervisor:
             except DatabaseError:
                 logger.warning("The database did not take what job %s did.", job.pk, exc_info=True)
                 close_old_connections()
+                attempt.job = claimed  # a move that was rolled back has told ours that the lease is gone
             else:
                 attempt.was_written()
                 if finish:

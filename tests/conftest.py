@@ -6,10 +6,16 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
+from hypothesis import settings as hypothesis_settings
 from rest_framework.test import APIClient
 
 from tests import descriptions
 from tests.model_server import running
+
+# The same tests on each run, in seconds; `--hypothesis-profile=long` looks for minutes, each time elsewhere.
+hypothesis_settings.register_profile("short", derandomize=True, deadline=None, max_examples=60, stateful_step_count=40)
+hypothesis_settings.register_profile("long", deadline=None, max_examples=1000, stateful_step_count=60)
+hypothesis_settings.load_profile("short")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -13,7 +13,7 @@ from rest_framework import exceptions
 
 from aiworkflow_project.api.renderers import dump
 from aiworkflow_project.logging import current_request_id
-from jobs.models import InvalidTransition
+from jobs.models import InvalidTransition, Job
 from jobs.services import InactiveWorkflow
 from workflows import engine
 from workflows.services import NameTaken, PipelineRefused
@@ -88,6 +88,7 @@ TABLE = [
     (engine.TriggerDataRefused, lambda error: Refused(trigger_data_errors(error))),
     (NameTaken, lambda error: _one("name_str", "unique", error)),
     (InactiveWorkflow, lambda error: _one("ai_workflow_def_id", "inactive", error)),
+    (Job.DoesNotExist, lambda error: exceptions.NotFound()),  # it was deleted since the view had found it
     (InvalidTransition, lambda error: Conflict(str(error), "invalid_transition")),
     (
         (engine.RunnerUnavailable, engine.RunnerLost),

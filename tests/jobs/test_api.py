@@ -170,6 +170,23 @@ def test_a_job_that_is_not_over_can_be_cancelled_and_not_deleted_or_retried(api,
     assert (row["cancel_requested_at_time"] is not None) == (status == "running")
 
 
+@pytest.mark.parametrize("act", ["cancel", "rename"])
+def test_a_job_that_is_deleted_just_when_it_is_to_be_changed_is_not_found(api, make_job, monkeypatch, act):
+    job = make_job(status="completed")
+    path = f"{ALL}/{job.pk}"
+    move = getattr(Job, act)
+
+    def late(self, *args):
+        Job.objects.all().delete()
+        move(self, *args)
+
+    monkeypatch.setattr(Job, act, late)
+
+    answer = api.post(f"{path}/cancel") if act == "cancel" else api.patch(path, {"job_name_str": "x"}, format="json")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 def test_a_retry_is_a_new_job_that_names_the_first(api, make_job, make_user, make_client):
     job = make_job(status="failed", name="周报")
 

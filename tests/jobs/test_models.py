@@ -1,9 +1,11 @@
 """The table of moves: who wins a race, and that a final state never changes."""
 
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models.functions import Now
 
 from jobs.models import InvalidTransition, Job, JobEvent, JobStep, LeaseLost
@@ -115,6 +117,47 @@ def test_a_worker_that_was_taken_for_dead_writes_nothing(make_job):
     assert events(job) == [(1, "pending"), (2, "running"), (3, "pending"), (4, "running"), (5, "completed")]
 
 
+def test_a_claim_from_before_the_database_was_restored_does_not_count(make_job):
+    make_job()
+    before = claim_one()
+    back = {"status": "pending", "attempt": 0, "event_seq": 1, "lease_token": None, "lease_expires_at": None}
+    Job.objects.filter(pk=before.pk).update(**back)
+    before.events.filter(seq__gt=1).delete()
+    after = claim_one()
+
+    assert before.attempt == after.attempt  # so that only the token tells them apart
+    with pytest.raises(LeaseLost):
+        before.complete({"by": "before"}, 1)
+    after.complete({"by": "after"}, 1)
+
+
+def test_a_job_that_was_deleted_is_nobodys(make_job):
+    make_job()
+    job = claim_one()
+    let_the_lease_run_out(job)
+    Job.objects.get(pk=job.pk).delete()
+
+    assert job.recover() is False
+    with pytest.raises(LeaseLost):
+        job.release("runner_lost", "…")
+    with pytest.raises(LeaseLost):
+        job.hand_back()
+
+
+def test_news_that_was_rolled_back_is_written_again_under_keys_that_are_free(make_job):
+    make_job()
+    job = claim_one()
+    event = JobEvent(kind="token", data={"text": "字"})
+    with suppress(DatabaseError), transaction.atomic():
+        job.record(new=[], ended=[], events=[event])
+        raise DatabaseError
+    make_job()  # whose event may take the key
+
+    job.record(new=[], ended=[], events=[event])
+
+    assert events(job) == [(1, "pending"), (2, "running"), (3, "token")]
+
+
 def test_a_job_is_not_recovered_while_its_lease_lasts(make_job):
     make_job()
     job = claim_one()
@@ -203,8 +246,6 @@ def test_steps_that_a_lost_attempt_left_open_are_marked_as_stopped(make_job):
 
 
 def test_the_database_refuses_a_running_job_without_a_lease(make_job):
-    from django.db import IntegrityError, transaction
-
     job = make_job()
 
     with pytest.raises(IntegrityError), transaction.atomic():

@@ -212,9 +212,9 @@ def test_an_answer_that_the_database_did_not_take_is_written_on_the_next_round(m
     complete, refusals = Job.complete, iter([True, True])
 
     def complete_later(self, *args):
-        if next(refusals, False):
-            raise DatabaseError("the database is away")
         complete(self, *args)
+        if next(refusals, False):  # after the move: it is rolled back, and must be possible once more
+            raise DatabaseError("the database is away")
 
     monkeypatch.setattr(Job, "complete", complete_later)
 
