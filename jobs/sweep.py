@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 BATCH = 100
 WATCHED_AT_MOST = 10_000
 WAITED_TOO_LONG = timedelta(seconds=10)
+PATIENCE = 1 / 3  # of a lease; a live worker renews within a quarter of one
 
 # Leases that are out by the database's clock, and since when we have seen them so, by our own clock that nobody sets.
 _watched: dict[tuple[UUID, UUID, datetime], float] = {}
@@ -50,5 +51,5 @@ def _lost() -> list[UUID]:
     now = time.monotonic()
     out = Job.objects.overdue().order_by("lease_expires_at").values_list("pk", "lease_token", "lease_expires_at")
     _watched = {lease: _watched.get(lease, now) for lease in out[:WATCHED_AT_MOST]}
-    patience = settings.JOB_LEASE_SECONDS / 3
+    patience = PATIENCE * settings.JOB_LEASE_SECONDS
     return [pk for (pk, _token, _end), since in _watched.items() if now - since >= patience][:BATCH]

@@ -21,7 +21,7 @@ from django.utils import timezone
 from jobs.models import InvalidTransition, Job, JobEvent, JobStep, LeaseLost
 from jobs.sweep import sweep
 
-LEASE = timedelta(hours=1)
+LEASE = timedelta(seconds=30)
 ROUNDS = 30
 REFUSALS = (InvalidTransition, LeaseLost, Job.DoesNotExist)
 
@@ -60,6 +60,12 @@ MEANWHILE = [
     ("cancel", "hand_back"),
     ("complete", "delete"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch):
+    """The sweep takes a lease that is out for lost at once."""
+    monkeypatch.setattr("jobs.sweep.PATIENCE", 0)
 
 
 @pytest.fixture
