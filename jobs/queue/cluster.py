@@ -3,7 +3,7 @@
 Measured on django-q2 1.11: killing an idle worker or the monitor leaves a queue's lock held and the cluster dead for
 ever; a dead sentinel leaves orphans that keep taking tasks; SIGTERM to the process group hangs. Here children die with
 their parent, a death that may have left a lock held ends the whole pool so that a new one starts with fresh queues,
-and a stop drains within a bound. The sweep and the runner's keeper are in the same loop.
+and a stop drains within a bound. The sweep and the runner's keeper are in the main process, which outlives its pools.
 """
 
 import logging
@@ -44,14 +44,52 @@ def serve() -> int:
         get_broker().ping()
     except Exception as error:  # whatever the broker's client raises
         raise RuntimeError(f"The queue at QUEUE_URL does not answer: {error}") from error
-    cluster = HardenedCluster()
-    while True:
-        cluster.start()
-        cluster.sentinel.join()
-        if cluster.stop_requested:
-            return 0 if cluster.sentinel.exitcode == 0 else 1
-        logger.error("The worker pool ended (code %s); a new one starts.", cluster.sentinel.exitcode)
-        time.sleep(RESTART_PAUSE)
+    cluster, caretaker = HardenedCluster(), Caretaker()
+    try:
+        while True:
+            cluster.start()
+            while cluster.sentinel.is_alive():
+                caretaker.tick(stopping=cluster.stop_requested)
+                cluster.sentinel.join(Conf.GUARD_CYCLE)
+            if cluster.stop_requested:
+                return 0 if cluster.sentinel.exitcode == 0 else 1
+            logger.error("The worker pool ended (code %s); a new one starts.", cluster.sentinel.exitcode)
+            time.sleep(RESTART_PAUSE)
+    finally:
+        caretaker.stop()
+
+
+class Caretaker:
+    """Looks after what is not the pool's own: the runner, jobs that were lost, and the row that says we are here."""
+
+    def __init__(self):
+        self.keeper = engine.RunnerKeeper()
+        self.started_at = timezone.now()
+        self.swept = 0.0
+
+    def tick(self, *, stopping: bool) -> None:
+        self.keeper.tick()
+        now = time.monotonic()
+        if not stopping and now - self.swept >= settings.JOB_SWEEP_SECONDS:
+            self.swept = now
+            _attempt(sweep, "The sweep failed.")
+            _attempt(self._report, "The worker could not report.")
+
+    def _report(self) -> None:
+        Worker.objects.update_or_create(
+            name=worker.name(),
+            defaults={
+                "processes": Conf.WORKERS,
+                "places": Conf.WORKERS * settings.JOBS_PER_WORKER,
+                "started_at": self.started_at,
+                "last_seen_at": timezone.now(),
+            },
+        )
+        Worker.objects.filter(last_seen_at__lt=timezone.now() - timedelta(days=1)).delete()
+
+    def stop(self) -> None:
+        _attempt(lambda: Worker.objects.filter(name=worker.name()).delete(), "The worker could not sign off.")
+        self.keeper.stop()
 
 
 class HardenedCluster(Cluster):
@@ -92,15 +130,9 @@ class HardenedCluster(Cluster):
 class HardenedSentinel(Sentinel):
     def __init__(self, main: int, stop_event, start_event, cluster_id):
         die_with_parent(main)
-        self.started_at = timezone.now()
-        self.swept = 0.0
-        self.keeper = engine.RunnerKeeper()
-        try:
-            super().__init__(stop_event, start_event, cluster_id, start=False)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a signal to the group is for the main process
-            self.start()
-        finally:
-            self.keeper.stop()
+        super().__init__(stop_event, start_event, cluster_id, start=False)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a signal to the group is for the main process
+        self.start()
 
     def start(self):
         """Without a look at the broker, which may be away when a pool is replaced: a pool works without one."""
@@ -135,11 +167,10 @@ class HardenedSentinel(Sentinel):
                 self.reincarnate(self.monitor)
             if not self.pusher.is_alive():
                 self.reincarnate(self.pusher)
-            self._look_after_things()
             since_schedule += Conf.GUARD_CYCLE
             if since_schedule >= 30:
                 since_schedule = 0.0
-                self._attempt(lambda: scheduler(broker=self.broker), "The schedules could not be looked at.")
+                _attempt(lambda: scheduler(broker=self.broker), "The schedules could not be looked at.")
             if self.stop_event.wait(Conf.GUARD_CYCLE):
                 break
         self.stop()
@@ -147,36 +178,15 @@ class HardenedSentinel(Sentinel):
     def stop(self):
         worker.draining.value = 1
         super().stop()
-        self._attempt(lambda: Worker.objects.filter(name=worker.name()).delete(), "The worker could not sign off.")
 
-    def _look_after_things(self):
-        self.keeper.tick()
-        now = time.monotonic()
-        if now - self.swept >= settings.JOB_SWEEP_SECONDS:
-            self.swept = now
-            self._attempt(sweep, "The sweep failed.")
-            self._attempt(self._report, "The worker could not report.")
 
-    def _report(self):
-        Worker.objects.update_or_create(
-            name=worker.name(),
-            defaults={
-                "processes": self.pool_size,
-                "places": self.pool_size * settings.JOBS_PER_WORKER,
-                "started_at": self.started_at,
-                "last_seen_at": timezone.now(),
-            },
-        )
-        Worker.objects.filter(last_seen_at__lt=timezone.now() - timedelta(days=1)).delete()
-
-    @staticmethod
-    def _attempt(action, complaint: str) -> None:
-        """Nothing that fails here may end the loop that looks after the workers."""
-        try:
-            action()
-        except Exception:
-            logger.warning(complaint, exc_info=True)
-            db.close_old_connections()
+def _attempt(action, complaint: str) -> None:
+    """Nothing that fails here may end the loop that looks after the workers."""
+    try:
+        action()
+    except Exception:
+        logger.warning(complaint, exc_info=True)
+        db.close_old_connections()
 
 
 def _guarded(parent: int, target, *args):

@@ -48,6 +48,25 @@ def test_the_cluster_survives_the_death_of_any_of_its_parts(watched, witness, pa
     assert {done["status_str"] for done in kept(site, jobs, witness)} == {"completed"}
 
 
+def test_lost_jobs_are_put_back_while_pools_die_again_and_again(watched, witness):
+    site = watched.site(workers=2)
+    [job] = watched.submit(site, watched.definition(site), 1, 8)
+    wait_for(lambda: witness.running.total(), what="the run")
+    kill(site.processes("qcluster", "processing"))
+
+    for _ in range(15):  # each ends the pool, and the next one with it
+        kill(site.processes("qcluster", "pusher"))
+        row = site.job(job)
+        if row["status_str"] == "pending" or row["attempt_int"] > 1:
+            break
+        time.sleep(1)
+    else:
+        pytest.fail(f"was not put back: {row}")
+
+    [done] = kept(site, [job], witness)
+    assert done["status_str"] == "completed"
+
+
 def parent_of(pid: int) -> int:
     with open(f"/proc/{pid}/stat") as stat:
         return int(stat.read().rpartition(")")[2].split()[1])
