@@ -10,6 +10,9 @@ class ConsoleConfig(AppConfig):
 
     def ready(self):
         from aiworkflow_project import checks  # noqa: F401 - registers the system checks
+        from aiworkflow_project.db import sqlite
+
+        sqlite.register()
 
 
 class ConsoleAdminConfig(AdminConfig):
