@@ -1,6 +1,8 @@
 # Two commands do all the set-up on a fresh clone: `make run` and `make test`.
 
 PYTHON ?= python3
+# What the tests run on: sqlite, postgres or mariadb on this machine, or the URL of another server.
+DB ?= sqlite
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -11,7 +13,7 @@ run: $(VENV)/.run-installed
 
 test: $(VENV)/.dev-installed
 	@tests/install_browser.sh
-	$(BIN)/python -m pytest -n 2 --ignore=tests/faults $(ARGS)
+	TEST_DB='$(DB)' $(BIN)/python -m pytest -n 2 --ignore=tests/faults $(ARGS)
 
 # Faults at real processes and servers: see docs/reliability.md. They mostly wait, so that four fit two cores.
 faults: $(VENV)/.dev-installed

@@ -10,7 +10,9 @@ class ConsoleConfig(AppConfig):
 
     def ready(self):
         from aiworkflow_project import checks  # noqa: F401 - registers the system checks
-        from aiworkflow_project.db import waits  # noqa: F401 - listens to new connections
+        from aiworkflow_project.db import sqlite, waits  # noqa: F401 - waits listens to new connections
+
+        sqlite.register()
 
 
 class ConsoleAdminConfig(AdminConfig):

@@ -4,12 +4,14 @@ import os
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 from hypothesis import settings as hypothesis_settings
 from rest_framework.test import APIClient
 
 from tests import descriptions
+from tests.databases import servers
 from tests.model_server import running
 
 # The same tests on each run, in seconds; `--hypothesis-profile=long` looks for minutes, each time elsewhere.
@@ -26,6 +28,13 @@ def pytest_runtest_makereport(item):
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings():
+    """pytest-django's hook: each process of a run has a database of its own, known by its name."""
+    if servers.CHOSEN:
+        connection.settings_dict["TEST"]["NAME"] = servers.CHOSEN.reserve()
 
 
 @pytest.fixture

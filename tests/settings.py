@@ -1,9 +1,12 @@
-"""The product's own settings with a data folder of the tests' own, so that no test touches a developer's site."""
+"""The product's own settings with a data folder and a database of the tests' own: no developer's site is touched."""
 
 import os
 import tempfile
 
+from tests.databases import servers
+
 os.environ.setdefault("DATA_DIR", tempfile.mkdtemp(prefix="aiworkflow-tests-"))
+os.environ["DATABASE_URL"] = os.environ["DATABASE_URI"] = servers.URL
 
 from aiworkflow_project.settings import *  # noqa: F403 - the environment must be set first
 

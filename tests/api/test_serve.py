@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests.databases import servers
 from tests.descriptions import PROMPT_YAML
 from tests.journeys.site import ROOT, free_port, wait_for
 
@@ -27,6 +28,7 @@ class Server:
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             "DATA_DIR": str(folder),
+            **servers.environment(),
             "MAX_BODY_MB": "1",
             "DJANGO_SUPERUSER_PASSWORD": "correct horse",
         }

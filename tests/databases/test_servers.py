@@ -1,20 +1,23 @@
-"""The same promises on real servers: PostgreSQL and MariaDB, reached by DATABASE_URL alone.
+"""The promises that most depend on the database, on PostgreSQL and MariaDB, whatever the rest of the run uses.
 
-The servers of the machine are used, each with a database of the test's own. Without one the test is skipped, which
-in CI is a failure.
+A run on a server of its own (see servers.py) uses that one here, too. A server that is not there is skipped, which in
+CI is a failure.
 """
 
 import json
 import os
 import subprocess
 import sys
-import uuid
 
-import psycopg
-import pymysql
 import pytest
+from django.db import OperationalError
 
+from tests.databases import servers
 from tests.journeys.site import ROOT, Site
+
+SERVERS = {"chosen": servers.CHOSEN} if servers.CHOSEN else {
+    name: servers.Server(servers.URLS[name]) for name in ("postgres", "mariadb")
+}  # fmt: skip
 
 PIPELINE = """\
 components:
@@ -67,52 +70,18 @@ assert [event.seq for event in job.events.order_by("seq")] == [2, 3]
 """
 
 
-class PostgreSQL:
-    def __init__(self):
-        self.name = f"aiworkflow_{uuid.uuid4().hex[:12]}"
-        self.url = f"postgresql+asyncpg://postgres@127.0.0.1:5432/{self.name}"
-
-    def do(self, statement):
-        with psycopg.connect("postgresql://postgres@127.0.0.1:5432/postgres", autocommit=True) as connection:
-            connection.execute(statement)
-
-    def make(self):
-        self.do(f"CREATE DATABASE {self.name}")
-
-    def drop(self):
-        self.do(f"DROP DATABASE {self.name} WITH (FORCE)")
-
-
-class MariaDB:
-    def __init__(self):
-        self.name = f"aiworkflow_{uuid.uuid4().hex[:12]}"
-        self.url = f"mysql+asyncmy://root:@127.0.0.1:3306/{self.name}"
-
-    def do(self, statement):
-        connection = pymysql.connect(host="127.0.0.1", user="root", password="")
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-
-    def make(self):
-        self.do(f"CREATE DATABASE {self.name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
-
-    def drop(self):
-        self.do(f"DROP DATABASE {self.name}")
-
-
-@pytest.fixture(params=[PostgreSQL, MariaDB], ids=["postgresql", "mariadb"])
-def server(request):
-    server = request.param()
+@pytest.fixture(params=SERVERS)
+def url(request):
+    """An empty database, named as SQLAlchemy's users name theirs."""
     try:
-        server.make()
-    except (psycopg.OperationalError, pymysql.OperationalError) as error:
+        url = SERVERS[request.param].make()
+    except OperationalError as error:
         pytest.skip(f"no such server on this machine: {error}")
-    yield server
-    server.drop()
+    return url.replace("postgresql:", "postgresql+asyncpg:").replace("mysql:", "mysql+asyncmy:")
 
 
-def manage(server, folder, *arguments) -> str:
-    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(folder), "DATABASE_URI": server.url}
+def manage(url, folder, *arguments) -> str:
+    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(folder), "DATABASE_URI": url}
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
@@ -121,17 +90,17 @@ def manage(server, folder, *arguments) -> str:
     return done.stdout
 
 
-def shell(server, folder, code) -> str:
-    return manage(server, folder, "shell", "--no-imports", "-c", code)
+def shell(url, folder, code) -> str:
+    return manage(url, folder, "shell", "--no-imports", "-c", code)
 
 
-def test_jobs_keep_their_promises(server, tmp_path):
-    manage(server, tmp_path, "migrate")
-    assert "No changes" in manage(server, tmp_path, "makemigrations", "--check", "--dry-run")
-    shell(server, tmp_path, FILL)
+def test_jobs_keep_their_promises(url, tmp_path):
+    manage(url, tmp_path, "migrate")
+    assert "No changes" in manage(url, tmp_path, "makemigrations", "--check", "--dry-run")
+    shell(url, tmp_path, FILL)
 
-    shell(server, tmp_path, ROUND_TRIP)
-    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), "DATABASE_URI": server.url}
+    shell(url, tmp_path, ROUND_TRIP)
+    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), "DATABASE_URI": url}
     command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", CLAIM]
     racers = [subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     claimed = [pair for racer in racers for pair in json.loads(racer.communicate(timeout=120)[0])]
@@ -141,17 +110,17 @@ def test_jobs_keep_their_promises(server, tmp_path):
     assert {attempt for _, attempt in claimed} == {1}
 
 
-def test_the_migrations_can_be_taken_back(server, tmp_path):
-    manage(server, tmp_path, "migrate")
+def test_the_migrations_can_be_taken_back(url, tmp_path):
+    manage(url, tmp_path, "migrate")
 
     for app in ("jobs", "workflows"):
-        manage(server, tmp_path, "migrate", app, "zero")
+        manage(url, tmp_path, "migrate", app, "zero")
 
-    manage(server, tmp_path, "migrate")
+    manage(url, tmp_path, "migrate")
 
 
-def test_a_whole_site_runs_a_job(server, tmp_path):
-    site = Site(tmp_path, DATABASE_URI=server.url).start()
+def test_a_whole_site_runs_a_job(url, tmp_path):
+    site = Site(tmp_path, DATABASE_URL=url).start()
     try:
         done = site.finished(site.submit(site.define("问候", PIPELINE), {"name": "小明"}))
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.databases import servers
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 FINAL = {"completed", "failed", "cancelled"}
 USERNAME, PASSWORD = "tester", "a-long-pass-phrase"
@@ -36,6 +38,8 @@ class Site:
     """Started with `start()`, stopped with `stop()`; `environment` is what the administrator would export."""
 
     def __init__(self, folder: Path, workers: int = 1, **environment: str):
+        if "DATABASE_URL" not in environment:
+            environment |= servers.environment()
         self.folder = folder
         self.port = free_port()
         self.workers = workers
@@ -62,6 +66,10 @@ class Site:
         out, error = command.communicate(timeout=120)
         assert command.returncode == 0, error
         return out
+
+    def sql(self, statement: str) -> None:
+        code = f"from django.db import connection; connection.cursor().execute({statement!r})"
+        assert self.command("shell", "--no-imports", "-c", code).wait(60) == 0
 
     def start(self) -> "Site":
         with self.log.open("a") as log:

@@ -63,6 +63,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     display_name = "MatrixOne"
     features_class = DatabaseFeatures
     introspection_class = DatabaseIntrospection
+    SchemaEditorClass = base.schema.DatabaseSchemaEditor  # all its tables are utf8mb4_bin
+    session = "SET time_zone = '+00:00'"
 
     # Its collation is binary, and LIKE with it: ILIKE is what ignores case.
     operators = base.DatabaseWrapper.operators | {
