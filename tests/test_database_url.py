@@ -240,7 +240,7 @@ def test_parameters_of_mysql_reach_the_driver_and_the_charset_is_whole(parsed):
         ("app.db", "must look like scheme://user:password@host:port/name"),
         (f"postgresql:/wei:{SECRET}@h/flow", "must look like"),
         (f"wei:{SECRET}://h/flow", "must look like"),
-        (f"oracle://wei:{SECRET}@h/flow", "write one of mariadb, mysql, pgsql"),
+        (f"oracle://wei:{SECRET}@h/flow", "write one of mariadb, matrixone, mysql, pgsql"),
         (f"elasticsearch://wei:{SECRET}@h:9200/flow", "unknown scheme 'elasticsearch'"),
         (f"postgresql+psycopg4://wei:{SECRET}@h/flow", "unknown driver 'psycopg4': write postgresql:// alone"),
         (f"postgresql+asyncmy://wei:{SECRET}@h/flow", "asyncpg"),
