@@ -1,9 +1,10 @@
-"""Jobs: from submit to the stored result through the embedded default, beside a bare loop over the same pipeline.
+"""Jobs: from submit to the stored result, beside a bare loop over the same pipeline.
 
-    python -m benchmarks.jobs [--jobs 300] [--rounds 3]
+    python -m benchmarks.jobs [--jobs 300] [--rounds 3] [--on sqlite postgres+redis …]
 
-Starts a site of its own in a temporary folder. The bare loop is one process that loads the pipeline and runs it, once
-per job, as the runner does; the cached one loads it once. All in one run, in turn; medians of the rounds.
+Starts a site of its own for each database and queue, in turn: sqlite, postgres or mariadb on this machine, alone or
+with redis or amqp. The default is the embedded one; `--on all` takes each. The bare loop is one process that loads the
+pipeline and runs it, once per job, as the runner does; the cached one loads it once. Medians of the rounds.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
+from tests.databases import servers
 from tests.journeys.site import ROOT, Site, wait_for
 
 PIPELINE = """\
@@ -98,14 +100,17 @@ def one_at_a_time(site: Site, definition: dict, count: int) -> dict:
     return {"idle p50 s": statistics.median(waits), "idle p99 s": waits[int(len(waits) * 0.99) - 1]}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
+QUEUES = {"": "", "redis": "redis://127.0.0.1:6379/13", "amqp": "amqp://guest:guest@127.0.0.1:5672//"}
+PLACES = [database + queue for database in servers.URLS for queue in ("", "+redis", "+amqp")]
+
+
+def measure(place: str, options) -> list[dict]:
+    database, _, queue = place.partition("+")
+    environment = {"QUEUE_URL": QUEUES[queue], "JOB_LEASE_SECONDS": "30", "JOB_SWEEP_SECONDS": "5"}
+    if servers.URLS[database]:
+        environment["DATABASE_URL"] = servers.Server(servers.URLS[database]).make()
     with tempfile.TemporaryDirectory() as folder:
-        site = Site(Path(folder), workers=options.workers, JOB_LEASE_SECONDS="30", JOB_SWEEP_SECONDS="5").start()
+        site = Site(Path(folder), workers=options.workers, **environment).start()
         try:
             definition = site.define("benchmark", PIPELINE)
             through_the_site(site, definition, 20)
@@ -120,8 +125,21 @@ def main():
                 )
         finally:
             site.stop()
-    for name in rounds[0]:
-        print(f"{name:40} {statistics.median(figures[name] for figures in rounds):10.3f}")
+    return rounds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--on", nargs="+", choices=[*PLACES, "all"], default=["sqlite"])
+    options = parser.parse_args()
+    for place in PLACES if "all" in options.on else options.on:
+        print(f"\n{place}")
+        rounds = measure(place, options)
+        for name in rounds[0]:
+            print(f"  {name:40} {statistics.median(figures[name] for figures in rounds):10.3f}", flush=True)
 
 
 if __name__ == "__main__":
