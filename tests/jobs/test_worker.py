@@ -207,6 +207,7 @@ def test_a_run_whose_lease_was_lost_is_ended_and_writes_nothing(make_job, runs):
     assert (job.status, job.result, run.killed) == ("cancelled", None, True)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_answer_that_the_database_did_not_take_is_written_on_the_next_round(make_job, runs, monkeypatch):
     job = make_job()
     runs.append(ScriptedRun([started(), finished(), RESULT]))
