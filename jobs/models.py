@@ -249,7 +249,8 @@ class Job(models.Model):
     def record(self, *, new: list["JobStep"], ended: list["JobStep"], events: list["JobEvent"]) -> None:
         """Write what happened in this attempt: steps that are new, steps that ended, and events, numbered on.
 
-        Raises LeaseLost, and writes nothing, when the job is no longer ours.
+        May be asked again for the same and more, when a database error left open whether it was written. Raises
+        LeaseLost, and writes nothing, when the job is no longer ours.
         """
         with transaction.atomic(savepoint=False):
             ours = self._mine().filter(pk=self.pk).update(event_seq=models.F("event_seq") + len(events))
@@ -259,9 +260,18 @@ class Job(models.Model):
             raise LeaseLost
 
     def _write(self, new, ended, events) -> None:
-        # Keys are taken back: these may have been written before, in a transaction that was rolled back.
         last = Job.objects.values_list("event_seq", flat=True).get(pk=self.pk)
+        # While we hold the lease nobody else tells of the job. What is there already we wrote, in a transaction whose
+        # commit went through although we heard of an error: it is not written twice.
+        told = max(last - len(events) - self.event_seq, 0)
+        if told:
+            last, events = last - told, events[told:]
+            Job.objects.filter(pk=self.pk).update(event_seq=last)
+            known = set(self.steps.filter(attempt=self.attempt).values_list("position", flat=True))
+            ended = [*ended, *(step for step in new if step.position in known)]
+            new = [step for step in new if step.position not in known]
         for seq, event in enumerate(events, start=last - len(events) + 1):
+            # Without the key that a transaction gave it which was rolled back: it may be another's by now.
             event.pk, event.job_id, event.seq = None, self.pk, seq
         JobEvent.objects.bulk_create(events)
         for step in new:
@@ -269,6 +279,7 @@ class Job(models.Model):
         JobStep.objects.bulk_create(new)
         for step in ended:  # by position: not every database tells the keys that a bulk insert made
             self.steps.filter(attempt=self.attempt, position=step.position).update(**step.ending())
+        self.event_seq = last
 
     def complete(self, result, seconds: float) -> None:
         self._finish(Job.Status.COMPLETED, seconds, result=result)

@@ -72,6 +72,7 @@ class Attempt:
     ended: list[JobStep] = field(default_factory=list)
     events: list[JobEvent] = field(default_factory=list)
     tokens_since: float | None = None
+    tried: int = 0  # so many of the events may be written already: the database did not say
 
     @property
     def is_over(self) -> bool:
@@ -122,7 +123,7 @@ class Attempt:
         self.events.append(JobEvent(kind=JobEvent.Kind.STEP, data=data))
 
     def _tell_token(self, component: str, text: str) -> None:
-        last = self.events[-1] if self.events else None
+        last = self.events[-1] if len(self.events) > self.tried else None
         if last and last.kind == JobEvent.Kind.TOKEN and last.data["component_name_str"] == component:
             last.data["text"] += text
         else:
@@ -146,7 +147,7 @@ class Attempt:
             self.job.record(new=self.new, ended=self.ended, events=self.events)
 
     def was_written(self) -> None:
-        self.new, self.ended, self.events, self.tokens_since = [], [], [], None
+        self.new, self.ended, self.events, self.tokens_since, self.tried = [], [], [], None, 0
 
 
 class Supervisor:
@@ -296,6 +297,7 @@ class Supervisor:
                 logger.warning("The database did not take what job %s did.", job.pk, exc_info=True)
                 close_old_connections()
                 attempt.job = claimed  # a move that was rolled back has told ours that the lease is gone
+                attempt.tried = len(attempt.events)
             else:
                 attempt.was_written()
                 if finish:

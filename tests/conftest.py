@@ -15,7 +15,7 @@ from tests.databases import servers
 from tests.model_server import running
 
 # The same tests on each run, in seconds; `--hypothesis-profile=long` looks for minutes, each time elsewhere.
-hypothesis_settings.register_profile("short", derandomize=True, deadline=None, max_examples=60, stateful_step_count=40)
+hypothesis_settings.register_profile("short", derandomize=True, deadline=None, max_examples=25, stateful_step_count=30)
 hypothesis_settings.register_profile("long", deadline=None, max_examples=1000, stateful_step_count=60)
 hypothesis_settings.load_profile("short")
 

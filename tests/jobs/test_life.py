@@ -1,6 +1,6 @@
 """The life of jobs against a model of it: whatever people, workers and the sweep do, in whatever order.
 
-Hypothesis makes up the stories. Claims and readings are kept for ever, so deliveries come late, twice, and after
+Hypothesis makes up the stories. Claims and readings are kept for ever, so they are used late, twice, and after
 the job was taken over or deleted. After each act the rows must be what the model says.
 """
 
@@ -69,6 +69,7 @@ class Known:
     attempt: int = 0
     spared: int = 0
     tokens: list = field(default_factory=list)  # one per attempt
+    held: Job | None = None  # by its worker
     overdue: bool = False
     asked: bool = False  # to be cancelled
     result: dict | None = None
@@ -122,14 +123,18 @@ def seen(job):
     return Seen(job, job.pk)
 
 
+PICK = st.integers(0, 11)  # one of the jobs that run
+somebody_works = precondition(lambda self: any(known.status == "running" for known in self.jobs.values()))
+
+
 class Life(RuleBasedStateMachine):
     workflows = Bundle("workflows")
     readings = Bundle("readings")
-    claims = Bundle("claims")
 
     def __init__(self):
         super().__init__()
         self.jobs: dict[uuid.UUID, Known] = {}  # in the order of their ages
+        self.claims: list[Claim] = []  # all that there ever were
         self.inactive = set()
         self.numbers = itertools.count(1)
 
@@ -138,7 +143,11 @@ class Life(RuleBasedStateMachine):
         workspace = Workspace.objects.get_or_create(
             pk=Workspace.DEFAULT_ID, defaults={"name": "Default", "slug": "default"}
         )[0]
-        return multiple(*[self._workflow(workspace, attempts) for attempts in (1, 2, 3)])
+        workflows = [self._workflow(workspace, attempts) for attempts in (3, 2, 1)]
+        for workflow in workflows:
+            self.submit(workflow)
+        self.claim(1)
+        return multiple(*workflows)
 
     def _workflow(self, workspace, max_attempts):
         workflow = Workflow.objects.create(workspace=workspace, name=f"最多 {max_attempts}")
@@ -194,10 +203,10 @@ class Life(RuleBasedStateMachine):
             Workflow.objects.get(pk=workflow).delete()
             self.inactive.add(workflow)
 
-    @rule(target=readings, old=readings)
-    def look(self, old):
-        job = Job.objects.filter(pk=old.pk).first()
-        return seen(job) if job else multiple()
+    @precondition(lambda self: self.jobs)
+    @rule(target=readings, pick=PICK)
+    def look(self, pick):
+        return seen(Job.objects.get(pk=list(self.jobs)[pick % len(self.jobs)]))
 
     @rule(reading=readings)
     def cancel(self, reading):
@@ -238,7 +247,7 @@ class Life(RuleBasedStateMachine):
 
     # Workers
 
-    @rule(target=claims, places=st.integers(1, 3))
+    @rule(places=st.integers(1, 3))
     def claim(self, places):
         pending = [pk for pk, known in self.jobs.items() if known.status == "pending"]
 
@@ -252,49 +261,81 @@ class Life(RuleBasedStateMachine):
             known.tokens.append(job.lease_token)
             known.move("running")
             assert (job.status, job.attempt) == ("running", known.attempt)
-        # Twice: a worker's object changes with its moves, a delivery that was kept does not.
-        return multiple(*[Claim(held, job.pk, job.attempt) for job in jobs for held in (job, copy.copy(job))])
+            known.held = job
+            # Twice: a worker's object changes with its moves, a delivery that was kept does not.
+            self.claims += [Claim(kept, job.pk, job.attempt) for kept in (job, copy.copy(job))]
 
-    def _holder(self, claim) -> Known | None:
-        """The model of the job, if the claim still counts."""
-        known = self.jobs.get(claim.pk)
-        return known if known and known.status == "running" and known.attempt == claim.attempt else None
+    def _running(self, pick) -> Known:
+        running = [known for known in self.jobs.values() if known.status == "running"]
+        return running[pick % len(running)]
 
-    def _write(self, claim, write) -> Known | None:
-        known = self._holder(claim)
-        if known:
-            write()
-        else:
-            with pytest.raises(LeaseLost):
-                write()
-        return known
+    @somebody_works
+    @rule(pick=PICK)
+    def renew(self, pick):
+        known = self._running(pick)
 
-    @rule(claim=claims)
-    def renew(self, claim):
-        token = self.jobs[claim.pk].tokens[claim.attempt - 1] if claim.pk in self.jobs else uuid.uuid4()
-        known = self._holder(claim)
+        assert Job.objects.running().filter(pk=known.held.pk, lease_token=known.held.lease_token).renew(LEASE) == 1
+        known.overdue = False
 
-        renewed = Job.objects.running().filter(pk=claim.pk, lease_token=token).renew(LEASE)
-
-        assert renewed == bool(known)
-        if known:
-            known.overdue = False
-
+    @somebody_works
     @rule(
-        claim=claims,
+        pick=PICK,
+        how=st.sampled_from(["", "complete", "fail", "stopped", "release", "hand_back"]),
         words=st.integers(0, 2),
         starts=st.integers(0, 2),
         ends=st.sampled_from(["", "completed", "failed"]),
+        commit=st.sampled_from(["works", "is refused", "goes through unheard"]),
     )
-    def record(self, claim, words, starts, ends):
-        new, ended, events = self._news(claim, words, starts, ends)
+    def write(self, pick, how, words, starts, ends, commit):
+        """News, and maybe the attempt's last move, in one transaction; once more, with more news, after an error."""
+        known = self._running(pick)
+        result = {"答": next(self.numbers)}
+        new, ended, events = self._news(known, words, starts, ends)
+        attempt = Attempt(known.held, claimed=0.0, new=new, ended=ended, events=events)
+        worker = Supervisor()
+        worker.attempts.append(attempt)
 
-        if known := self._write(claim, lambda: claim.job.record(new=new, ended=ended, events=events)):
-            self._note(known, new, ended, events)
+        def settle():
+            worker._settle(attempt, *([getattr(attempt.job, how), *ARGUMENTS[how](result)] if how else []))
 
-    def _news(self, claim, words, starts, ends):
-        known = self.jobs.get(claim.pk)
-        mine = {place: known.steps[place] for place in known.steps if place[0] == claim.attempt} if known else {}
+        if commit != "works" and (events or how):
+            really_commit = connection.commit
+
+            def fail():
+                if commit == "goes through unheard":
+                    really_commit()
+                raise OperationalError("gone")
+
+            with mock.patch.object(connection, "commit", fail):
+                settle()
+            assert worker.attempts == [attempt]
+            if commit == "is refused":
+                self.all_is_as_the_model_says()
+            self._somebody_else_submits()
+            if commit == "is refused" or not how:
+                attempt.take({"kind": "token", "component": "提示", "text": "还有"})
+        settle()
+
+        worker.selector.close()
+        assert worker.attempts == ([] if how else [attempt])
+        known.held = attempt.job
+        for step in [*new, *ended]:
+            known.steps[known.attempt, step.position] = step.status
+        known.story += [(event.kind, event.data) for event in events]
+        if how == "complete":
+            known.result = result
+            known.move("completed")
+        elif how == "fail":
+            known.fail("component_failed")
+        elif how == "stopped":
+            known.move("cancelled")
+        elif how == "release":
+            known.give_up("runner_lost")
+        elif how == "hand_back":
+            known.give_up("handed_back", spared=True)
+
+    def _news(self, known, words, starts, ends):
+        mine = {position: status for (attempt, position), status in known.steps.items() if attempt == known.attempt}
         now = timezone.now()
         new = [
             JobStep(position=len(mine) + n, component="提示", component_type="x.Y", started_at=now)
@@ -302,68 +343,12 @@ class Life(RuleBasedStateMachine):
         ]
         ended = [
             JobStep(position=position, status=ends, completed_at=now, execution_seconds=0.1)
-            for (_, position), status in mine.items()
+            for position, status in mine.items()
             if ends and status == "running"
         ]
         events = [JobEvent(kind="step", data={"position_int": step.position}) for step in [*new, *ended]]
-        events += [JobEvent(kind="token", data={"text": f"字{n}"}) for n in range(words)]
+        events += [JobEvent(kind="token", data={"component_name_str": "提示", "text": f"字{n}"}) for n in range(words)]
         return new, ended, events
-
-    def _note(self, known, new, ended, events):
-        for step in [*new, *ended]:
-            known.steps[known.attempt, step.position] = step.status
-        known.story += [(event.kind, event.data) for event in events]
-
-    @rule(claim=claims, how=st.sampled_from(["complete", "fail", "stopped"]))
-    def finish(self, claim, how):
-        result = {"答": next(self.numbers)}
-        if known := self._write(claim, lambda: getattr(claim.job, how)(*ARGUMENTS[how](result))):
-            self._finished(known, how, result)
-
-    def _finished(self, known, how, result):
-        if how == "complete":
-            known.result = result
-            known.move("completed")
-        elif how == "fail":
-            known.fail("component_failed")
-        else:
-            known.move("cancelled")
-
-    @rule(
-        claim=claims,
-        how=st.sampled_from(["complete", "fail", "stopped", "release", "hand_back"]),
-        words=st.integers(0, 2),
-        starts=st.integers(0, 1),
-        refused=st.booleans(),
-    )
-    def settle(self, claim, how, words, starts, refused):
-        """The worker's own way: its last news and the move in one transaction, again when the database took neither."""
-        known = self._holder(claim)
-        result = {"答": next(self.numbers)}
-        new, ended, events = news = self._news(claim, words, starts, "completed")
-        attempt = Attempt(copy.copy(claim.job), claimed=0.0, new=new, ended=ended, events=events)
-        worker = Supervisor()
-        worker.attempts.append(attempt)
-
-        if refused and known:
-            with mock.patch.object(connection, "commit", side_effect=OperationalError("gone")):
-                worker._settle(attempt, getattr(attempt.job, how), *ARGUMENTS[how](result))
-            assert worker.attempts == [attempt]
-            self.the_rows_are_what_the_model_says()
-            self._somebody_else_submits()
-        worker._settle(attempt, getattr(attempt.job, how), *ARGUMENTS[how](result))
-
-        assert worker.attempts == []
-        worker.selector.close()
-        if not known:
-            return
-        self._note(known, *news)
-        if how == "release":
-            known.give_up("runner_lost")
-        elif how == "hand_back":
-            known.give_up("handed_back", spared=True)
-        else:
-            self._finished(known, how, result)
 
     def _somebody_else_submits(self):
         workflow = Workflow.objects.active().order_by("created_at").first()
@@ -371,25 +356,36 @@ class Life(RuleBasedStateMachine):
             name = f"第 {next(self.numbers)} 个"
             self._accepted(workflow, lambda: submit(workflow, DATA, name=name), name)
 
-    @rule(claim=claims)
-    def lose_the_runner(self, claim):
-        if known := self._write(claim, lambda: claim.job.release("runner_lost", "The runner was lost.")):
-            known.give_up("runner_lost")
-
-    @rule(claim=claims)
-    def stop_as_planned(self, claim):
-        if known := self._write(claim, claim.job.hand_back):
-            known.give_up("handed_back", spared=True)
+    @rule()
+    def all_that_is_late_arrives(self):
+        """Whoever lost a lease, or read a job long ago, acts on: nothing of it counts."""
+        for claim in self.claims:
+            known = self.jobs.get(claim.pk)
+            if known and known.status == "running" and known.attempt == claim.attempt:
+                continue
+            new, ended, events = self._news(Known("", 0, attempt=claim.attempt), 1, 1, "")
+            for write in (
+                lambda job=claim.job, news=(new, ended, events): job.record(new=news[0], ended=news[1], events=news[2]),
+                *[lambda job=claim.job, how=how: getattr(job, how)(*ARGUMENTS[how]({"答": "晚"})) for how in ARGUMENTS],
+            ):
+                with pytest.raises(LeaseLost):
+                    write()
+            assert claim.job.recover() is False
+        for job in Job.objects.all():
+            if self.jobs[job.pk].status in FINAL:
+                with pytest.raises(InvalidTransition):
+                    copy.copy(job).cancel()
+            if not self.jobs[job.pk].overdue:
+                assert job.recover() is False
 
     # Time, and the sweep
 
-    @precondition(lambda self: any(known.status == "running" for known in self.jobs.values()))
-    @rule(data=st.data())
-    def let_a_lease_run_out(self, data):
-        running = [pk for pk, known in self.jobs.items() if known.status == "running"]
-        pk = running[data.draw(st.integers(0, len(running) - 1))]
-        Job.objects.filter(pk=pk).update(lease_expires_at=Now() - timedelta(seconds=1))
-        self.jobs[pk].overdue = True
+    @somebody_works
+    @rule(pick=PICK)
+    def let_a_lease_run_out(self, pick):
+        known = self._running(pick)
+        Job.objects.filter(pk=known.held.pk).update(lease_expires_at=Now() - timedelta(seconds=1))
+        known.overdue = True
 
     @rule(reading=readings)
     def recover(self, reading):
@@ -506,10 +502,22 @@ class Life(RuleBasedStateMachine):
             Workflow.objects.all().delete()
 
     def _every_job_comes_to_an_end(self):
+        everything = len(self.jobs)
+        self.claim(everything)
         Job.objects.running().update(lease_expires_at=Now() - timedelta(seconds=1))
-        sweep()
-        for job in Job.objects.claim(len(self.jobs), LEASE, "the last"):
-            job.complete({}, 0.1)
+        for known in self.jobs.values():
+            known.overdue = known.status == "running"
+        self.all_that_is_late_arrives()
+        self.all_is_as_the_model_says()
+        self.sweep()
+        self.claim(everything)
+        self.inactive = set(Workflow.objects.values_list("pk", flat=True))  # nobody submits any more
+        Workflow.objects.update(is_active=False)
+        while any(known.status == "running" for known in self.jobs.values()):
+            self.write(0, "", 1, 1, "", "goes through unheard")
+            self.write(0, "complete", 1, 0, "completed", "is refused")
+        self.all_that_is_late_arrives()
+        self.all_is_as_the_model_says()
         assert not Job.objects.unfinished().exists()
 
 

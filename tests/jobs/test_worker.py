@@ -1,11 +1,12 @@
 """The worker's loop against runs that say what the test wants: what is written, and what is not."""
 
+import itertools
 import socket
 import threading
 import time
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError, connection
 from django.db.models.functions import Now
 
 from jobs import worker
@@ -225,6 +226,35 @@ def test_an_answer_that_the_database_did_not_take_is_written_on_the_next_round(m
     assert (job.status, job.result) == ("completed", {"text": "好"})
     assert job.steps.count() == 1
     assert [event.seq for event in job.events.order_by("seq")] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_news_whose_commit_went_through_unheard_is_not_written_twice(make_job, runs, monkeypatch):
+    job = make_job()
+    runs.append(ScriptedRun([started(), token("你")], [token("好"), finished(), RESULT]))
+    record, commit, calls = Job.record, connection.commit, itertools.count(1)
+
+    def commit_unheard():
+        commit()
+        connection.commit = commit
+        raise OperationalError("the connection was lost")
+
+    def record_unheard(self, **news):
+        call = next(calls)
+        assert call < 10, "it is tried for ever"
+        record(self, **news)
+        if call == 1:
+            connection.commit = commit_unheard
+
+    monkeypatch.setattr(Job, "record", record_unheard)
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.result) == ("completed", {"text": "好"})
+    assert job.steps.get().status == "completed"
+    kinds = [event.data.get("text", event.kind) for event in job.events.order_by("seq")]
+    assert kinds == ["state", "state", "step", "你", "好", "step", "state"]
 
 
 def test_a_drain_hands_back_what_does_not_end_in_time(make_job, runs, monkeypatch, settings):
