@@ -1,6 +1,9 @@
 """The console: Django's admin site with our navigation, language switch and first page."""
 
+from functools import wraps
+
 from django.contrib import admin
+from django.core.exceptions import BadRequest
 from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.i18n import set_language
@@ -35,6 +38,17 @@ class ConsoleSite(admin.AdminSite):
 
     def get_urls(self):
         return [path("language/", set_language, name="set_language"), *super().get_urls()]
+
+    def admin_view(self, view, cacheable=False):
+        """Refuses an address with U+0000 in it: PostgreSQL takes none as a value."""
+
+        @wraps(view)
+        def guarded(request, *args, **kwargs):
+            if any("\0" in value for _name, values in request.GET.lists() for value in values):
+                raise BadRequest("An address holds no U+0000.")
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(guarded, cacheable)
 
     def each_context(self, request):
         context = super().each_context(request)

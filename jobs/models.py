@@ -9,7 +9,8 @@ from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from workflows.fields import JSONTextField
+from aiworkflow_project.db.conflicts import retried
+from workflows.fields import AnyTextField, JSONTextField
 
 
 class InvalidTransition(Exception):
@@ -47,6 +48,7 @@ class JobQuerySet(models.QuerySet):
     def renew(self, lease: timedelta) -> int:
         return self.update(lease_expires_at=Now() + lease)
 
+    @retried
     def claim(self, places: int, lease: timedelta, worker: str) -> list["Job"]:
         """Start up to `places` pending jobs, oldest first, and return those that became ours.
 
@@ -118,7 +120,7 @@ class Job(models.Model):
     status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.PENDING)
     result = JSONTextField(_("result"), null=True)
     error_code = models.CharField(_("error code"), max_length=40, blank=True, default="")
-    error_message = models.TextField(_("error"), blank=True, default="")
+    error_message = AnyTextField(_("error"), blank=True, default="")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("created by")
     )
@@ -194,12 +196,14 @@ class Job(models.Model):
             data |= {"reason_code_str": lost[0], "reason_text": lost[1]}
         return JobEvent(job_id=self.pk, seq=self.event_seq, kind=JobEvent.Kind.STATE, data=data)
 
+    @retried
     def rename(self, name: str) -> None:
         Job.objects.filter(pk=self.pk).update(name=name, updated_at=timezone.now())
         self.refresh_from_db()
 
     # Moves of people and of the sweep: by state alone.
 
+    @retried
     def cancel(self) -> None:
         """Cancel a pending job at once; of a running one, ask its worker to stop it.
 
@@ -220,6 +224,7 @@ class Job(models.Model):
                 raise InvalidTransition(said % {"status": self.get_status_display()})
             # It was neither, so it was put back between the two: once more.
 
+    @retried
     def recover(self) -> bool:
         """Take an overdue job from its lost worker: back to pending while attempts are left, else failed.
 
@@ -364,7 +369,7 @@ class JobStep(models.Model):
     execution_seconds = models.FloatField(_("duration"), null=True)
     input_preview = JSONTextField(_("input"), null=True)
     output_preview = JSONTextField(_("output"), null=True)
-    error_message = models.TextField(_("error"), blank=True, default="")
+    error_message = AnyTextField(_("error"), blank=True, default="")
 
     class Meta:
         db_table = "ai_workflow_job_step"

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django_q.tasks import async_task
 
+from aiworkflow_project.db.conflicts import retried
 from jobs.models import InvalidTransition, Job
 from workflows import engine
 from workflows.models import Workflow
@@ -22,6 +23,7 @@ class InactiveWorkflow(Exception):
     """The workflow may not be run now."""
 
 
+@retried
 def submit(
     workflow: Workflow, trigger_data: dict, *, name: str = "", created_by=None, request_id: str = "", retry_of=None
 ) -> Job:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing import RawValue
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import DatabaseError, DataError, close_old_connections, transaction
 
 from aiworkflow_project.logging import request_id
 from jobs.models import Job, JobEvent, JobStep, LeaseLost
@@ -281,7 +281,7 @@ class Supervisor:
         """Write what has gathered and, with `finish`, make the attempt's last move, in one transaction.
 
         A database that does not answer leaves the attempt as it is, and it is tried again on the next round, until
-        the watchdog ends us before the leases are out.
+        the watchdog ends us before the leases are out. What it can't store at all makes the job fail.
         """
         job, claimed = attempt.job, copy.copy(attempt.job)
         with request_id(job.request_id):
@@ -293,6 +293,8 @@ class Supervisor:
             except LeaseLost:
                 logger.warning("Job %s is no longer ours: attempt %d is dropped.", job.pk, job.attempt)
                 self._drop(attempt)
+            except DataError as refused:
+                self._not_stored(attempt, finish, refused)
             except DatabaseError:
                 logger.warning("The database did not take what job %s did.", job.pk, exc_info=True)
                 close_old_connections()
@@ -303,6 +305,14 @@ class Supervisor:
                 if finish:
                     logger.info("Job %s: %s.", job.pk, job.status)
                     self._drop(attempt)
+
+    def _not_stored(self, attempt: Attempt, finish, refused: DataError) -> None:
+        logger.error("The database can't store what job %s did.", attempt.job.pk, exc_info=refused)
+        if finish == attempt.job.fail:  # not even that: the lease runs out, and the sweep finds the job
+            self._drop(attempt)
+            return
+        attempt.was_written()
+        self._settle(attempt, attempt.job.fail, "result_not_stored", f"The database: {refused}"[:500], attempt.seconds)
 
     def _drop(self, attempt: Attempt) -> None:
         if attempt.run:

@@ -1,4 +1,4 @@
-"""A model field for JSON that must come back exactly as it went in, on every database."""
+"""Model fields for JSON and for texts that must come back exactly as they went in, on every database."""
 
 import json
 
@@ -30,6 +30,27 @@ class JSONTextField(models.TextField):
 
     def value_to_string(self, obj):
         return dump(self.value_from_object(obj))
+
+
+class AnyTextField(models.TextField):
+    """A text of whatever characters, as components write it.
+
+    PostgreSQL refuses U+0000. A text that has one is kept as JSON, which escapes it, behind a mark that is no character
+    and begins no other text.
+    """
+
+    MARK = "\ufdd0"
+
+    def from_db_value(self, value, expression, connection):
+        if value and value.startswith(self.MARK):
+            return json.loads(value.removeprefix(self.MARK))
+        return value
+
+    def get_prep_value(self, value):
+        value = super().get_prep_value(value)
+        if value and ("\0" in value or value.startswith(self.MARK)):
+            return self.MARK + dump(value)
+        return value
 
 
 def dump(value) -> str:

@@ -1,8 +1,11 @@
 """Saving workflows: what takes the engine's word, a revision and the row together."""
 
+from collections.abc import Callable
+
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from aiworkflow_project.db.conflicts import retried
 from workflows import engine
 from workflows.models import Workflow, WorkflowRevision, split_tags
 
@@ -34,14 +37,12 @@ def save(workflow: Workflow, pipeline_yaml: str, *, by) -> Workflow:
             raise PipelineRefused(checked.problems)
     workflow.tags = ",".join(split_tags(workflow.tags))
     workflow.updated_at = timezone.now()
+
+    def revision() -> WorkflowRevision:
+        return known or _next_revision(workflow, pipeline_yaml, content_hash, checked.description, by)
+
     try:
-        with transaction.atomic():
-            workflow.save()
-            if not is_current:
-                workflow.current_revision = known or _next_revision(
-                    workflow, pipeline_yaml, content_hash, checked.description, by
-                )
-                workflow.save(update_fields=["current_revision"])
+        _store(workflow, workflow.current_revision, None if is_current else revision)
     except IntegrityError as error:
         if _name_is_taken(workflow):
             raise NameTaken(
@@ -49,6 +50,16 @@ def save(workflow: Workflow, pipeline_yaml: str, *, by) -> Workflow:
             ) from error
         raise
     return workflow
+
+
+@retried
+def _store(workflow: Workflow, current: WorkflowRevision | None, new: Callable[[], WorkflowRevision] | None) -> None:
+    workflow.current_revision = current  # as it was before a try that failed
+    with transaction.atomic():
+        workflow.save()
+        if new:
+            workflow.current_revision = new()
+            workflow.save(update_fields=["current_revision"])
 
 
 def _next_revision(workflow, pipeline_yaml, content_hash, description, by) -> WorkflowRevision:

@@ -149,7 +149,7 @@ class StrictFilterBackend(DjangoFilterBackend):
         if filterset and not filterset.is_valid():
             wrong |= _translated(filterset.errors)
         order = None
-        for read in self._readers(params, choices, view):
+        for read in self._readers(params, choices, view, queryset.model):
             try:
                 order = read() or order
             except ValidationError as error:
@@ -161,10 +161,10 @@ class StrictFilterBackend(DjangoFilterBackend):
         return queryset.order_by(*order) if order else queryset
 
     @staticmethod
-    def _readers(params, choices, view):
+    def _readers(params, choices, view, model):
         yield lambda: pagination.read(params) and None
         if choices:
-            yield lambda: ordering.read(params, choices, view.ordering_default)
+            yield lambda: ordering.read(params, choices, view.ordering_default, model)
 
     @staticmethod
     def _filterset(request, queryset, view):

@@ -6,6 +6,8 @@ from django.db.models import F, Func, TextField, Value
 from django.db.models.functions import NullIf
 from rest_framework import serializers
 
+from workflows.fields import AnyTextField
+
 
 class StrictCharField(serializers.CharField):
     """Text that came as text: a number or a boolean is a mistake, not a spelling."""
@@ -29,7 +31,7 @@ class OrNull(NullIf):
     """A text column whose emptiness is null on the wire."""
 
     def __init__(self, name: str):
-        super().__init__(F(name), Value(""), output_field=TextField())
+        super().__init__(F(name), Value(""), output_field=AnyTextField())
 
 
 class WireSerializer(serializers.ModelSerializer):

@@ -50,10 +50,10 @@ class Server:
         self._mark = f"test_aiworkflow_{secrets.token_hex(4)}"
         self._names = []
 
-    def make(self) -> str:
+    def make(self, options: str = "") -> str:
         """The URL of a new, empty database."""
         name = self.reserve()
-        self._do("make", name=name)
+        self._do("make", name=f"{name} {options}")
         address, mark, parameters = self._url.partition("?")
         return f"{address.rpartition('/')[0]}/{name}{mark}{parameters}"
 

@@ -11,8 +11,10 @@ from functools import partial
 from urllib.error import URLError
 
 from django.conf import settings
+from django.core.checks import Tags
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from accounts.services import make_first_administrator
 from aiworkflow_project.processes import die_with_parent
@@ -56,6 +58,10 @@ class Command(BaseCommand):
 
     def _prepare(self):
         self.keeper.tick()  # it imports Haystack while we migrate
+        try:
+            self.check(tags=[Tags.database], databases=["default"])
+        except DatabaseError as error:
+            raise CommandError(f"The database can't be used: {error}") from error
         call_command("migrate", verbosity=0, interactive=False)
         if not settings.DEBUG:
             call_command("collectstatic", verbosity=0, interactive=False)

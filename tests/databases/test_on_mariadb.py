@@ -1,0 +1,59 @@
+"""MariaDB's own settings change nothing for us."""
+
+import pytest
+from django.core.checks import run_checks
+from django.db import DataError, connection
+from django.db.utils import ConnectionHandler
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def opened():
+    """Another connection to the same database, after a statement that stands for the server's configuration."""
+    made = []
+
+    def open_after(statement):
+        options = {**connection.settings_dict["OPTIONS"], "init_command": statement}
+        made.append(ConnectionHandler({"default": connection.settings_dict | {"OPTIONS": options}})["default"])
+        return made[-1].cursor()
+
+    yield open_after
+    for wrapper in made:
+        wrapper.close()
+
+
+def test_the_session_is_in_utc_wherever_the_server_is(opened):
+    cursor = opened("SET time_zone = '+08:00'")
+
+    cursor.execute("SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), CURRENT_TIMESTAMP())")
+
+    assert cursor.fetchone() == (0,)
+
+
+def test_a_text_that_is_too_long_is_refused_and_not_cut(opened):
+    cursor = opened("SET sql_mode = ''")
+    cursor.execute("CREATE TEMPORARY TABLE short (text VARCHAR(3) CHARACTER SET utf8mb4)")
+
+    with pytest.raises(DataError):
+        cursor.execute("INSERT INTO short VALUES (%s)", ["四个汉字"])
+
+
+def test_every_table_of_ours_compares_byte_for_byte_whatever_the_database_does():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, column_name, collation_name FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND collation_name IS NOT NULL AND collation_name <> 'utf8mb4_nopad_bin'"
+        )
+        others = cursor.fetchall()
+
+    assert others == ()
+
+
+def test_a_packet_that_is_too_small_for_results_is_warned_of(settings):
+    def ids():
+        return [message.id for message in run_checks(databases=["default"]) if message.id.startswith("aiworkflow.W")]
+
+    assert "aiworkflow.W003" not in ids()
+    settings.ENGINE = settings.ENGINE | {"result_bytes": 12 * 1024 * 1024}
+    assert "aiworkflow.W003" in ids()
