@@ -37,6 +37,12 @@ def django_db_modify_db_settings():
         connection.settings_dict["TEST"]["NAME"] = servers.CHOSEN.reserve()
 
 
+@pytest.fixture(autouse=True)
+def a_queue_that_has_not_failed(monkeypatch):
+    """A queue that failed is left in peace for a while, which is not to last into the next test."""
+    monkeypatch.setattr("jobs.services._quiet_until", 0.0)
+
+
 @pytest.fixture
 def model_server():
     """An OpenAI-compatible server of the test's own, on a free port: see tests/model_server.py."""
