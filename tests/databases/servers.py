@@ -31,6 +31,8 @@ STATEMENTS = {
         "list": "SELECT datname FROM pg_database",
         "make": "CREATE DATABASE {}",
         "drop": "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+        "clients": "SELECT pid FROM pg_stat_activity WHERE datname = %s",
+        "hang up": "SELECT pg_terminate_backend(%s)",
     },
     "mysql": {
         "lock": "SELECT GET_LOCK(%s, 0)",
@@ -38,6 +40,8 @@ STATEMENTS = {
         "list": "SHOW DATABASES",
         "make": "CREATE DATABASE {} CHARACTER SET latin1",  # the tables are to be right in spite of it
         "drop": "DROP DATABASE IF EXISTS {}",
+        "clients": "SELECT id FROM information_schema.processlist WHERE db = %s",
+        "hang up": "KILL %s",
     },
 }
 
@@ -56,6 +60,13 @@ class Server:
         self._do("make", name=f"{name} {options}")
         address, mark, parameters = self._url.partition("?")
         return f"{address.rpartition('/')[0]}/{name}{mark}{parameters}"
+
+    def hang_up(self, url: str) -> int:
+        """End every connection to the database, as the server's restart does, and return how many there were."""
+        clients = self._do("clients", [url.rpartition("/")[2]])
+        for client in clients:
+            self._do("hang up", client)
+        return len(clients)
 
     def reserve(self) -> str:
         """The name of a database that the caller makes."""

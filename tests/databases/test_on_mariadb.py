@@ -2,8 +2,12 @@
 
 import pytest
 from django.core.checks import run_checks
-from django.db import DataError, connection
+from django.core.management import call_command
+from django.db import DataError, OperationalError, connection, migrations
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import ConnectionHandler
+
+from tests.databases.test_migrations import LATER
 
 pytestmark = pytest.mark.django_db
 
@@ -57,3 +61,28 @@ def test_a_packet_that_is_too_small_for_results_is_warned_of(settings):
     assert "aiworkflow.W003" not in ids()
     settings.ENGINE = settings.ENGINE | {"result_bytes": 12 * 1024 * 1024}
     assert "aiworkflow.W003" in ids()
+
+
+def on_rows_alone(migration) -> bool:
+    return all(isinstance(operation, migrations.RunPython) for operation in migration.operations)
+
+
+@pytest.mark.parametrize("key", [key for key, found in LATER.items() if on_rows_alone(found)], ids=".".join)
+def test_a_migration_of_rows_that_broke_off_is_run_again(key):
+    MigrationRecorder(connection).record_unapplied(*key)
+
+    call_command("migrate", verbosity=0)
+
+    assert key in MigrationRecorder(connection).applied_migrations()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_migration_of_the_schema_that_broke_off_says_what_is_there_and_can_be_marked_as_done():
+    MigrationRecorder(connection).record_unapplied("sessions", "0001_initial")
+
+    with pytest.raises(OperationalError, match="already exists"):
+        call_command("migrate", verbosity=0)
+    call_command("migrate", "sessions", "0001", fake=True, verbosity=0)
+    call_command("migrate", verbosity=0)
+
+    assert ("sessions", "0001_initial") in MigrationRecorder(connection).applied_migrations()

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import OperationalError
@@ -71,10 +72,15 @@ assert [event.seq for event in job.events.order_by("seq")] == [2, 3]
 
 
 @pytest.fixture(params=SERVERS)
-def url(request):
+def server(request):
+    return SERVERS[request.param]
+
+
+@pytest.fixture
+def url(server):
     """An empty database, named as SQLAlchemy's users name theirs."""
     try:
-        url = SERVERS[request.param].make()
+        url = server.make()
     except OperationalError as error:
         pytest.skip(f"no such server on this machine: {error}")
     return url.replace("postgresql:", "postgresql+asyncpg:").replace("mysql:", "mysql+asyncmy:")
@@ -119,12 +125,21 @@ def test_the_migrations_can_be_taken_back(url, tmp_path):
     manage(url, tmp_path, "migrate")
 
 
-def test_a_whole_site_runs_a_job(url, tmp_path):
+def test_a_whole_site_runs_jobs_before_and_after_the_server_hung_up(server, url, tmp_path):
     site = Site(tmp_path, DATABASE_URL=url).start()
     try:
         done = site.finished(site.submit(site.define("问候", PIPELINE), {"name": "小明"}))
 
         assert done["result_data_json"] == {"prompt": {"prompt": "你好，小明！🙂"}}
         assert site.steps(done)[0]["component_name_str"] == "prompt"
+
+        with ThreadPoolExecutor(16) as clients:
+            everywhere = [clients.submit(site.api.get, "/ai_workflow_job") for _ in range(64)]
+            assert {each.result().status_code for each in everywhere} == {200}  # each thread has its connection now
+            assert server.hang_up(url) > 1
+            everywhere = [clients.submit(site.api.get, "/ai_workflow_job") for _ in range(64)]
+            assert {each.result().status_code for each in everywhere} == {200}
+        again = site.finished(site.submit(site.define("再次", PIPELINE), {"name": "小红"}))
+        assert again["status_str"] == "completed"
     finally:
         assert site.stop() == 0
