@@ -41,14 +41,13 @@ REWRITTEN = [
         re.compile(r"\binformation_schema\.key_column_usage\b(?! AS| WHERE 1 = 0)", re.I),
         "(SELECT * FROM information_schema.key_column_usage WHERE 1 = 0) AS k",
     ),
-]
-# What MatrixOne's own catalogue says of foreign keys, made of what MariaDB says of them.
-CATALOGUE = [
-    "CREATE DATABASE IF NOT EXISTS mo_catalog",
-    """CREATE OR REPLACE VIEW mo_catalog.mo_foreign_keys AS
-       SELECT constraint_name, table_schema AS db_name, table_name, column_name,
-              referenced_table_name AS refer_table_name, referenced_column_name AS refer_column_name
-       FROM information_schema.key_column_usage WHERE referenced_table_name IS NOT NULL""",
+    # MatrixOne's own catalogue, made of what MariaDB knows.
+    (
+        re.compile(r"\bmo_catalog\.mo_foreign_keys\b", re.I),
+        "(SELECT constraint_name, table_schema AS db_name, table_name, column_name, referenced_table_name AS "
+        "refer_table_name, referenced_column_name AS refer_column_name FROM information_schema.key_column_usage "
+        "WHERE referenced_table_name IS NOT NULL) AS known",
+    ),
 ]
 
 

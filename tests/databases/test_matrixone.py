@@ -12,7 +12,7 @@ import uuid
 import pymysql
 import pytest
 
-from tests.databases.matrixone import CATALOGUE, MatrixOneLike
+from tests.databases.matrixone import MatrixOneLike
 from tests.databases.test_servers import CLAIM, FILL, PIPELINE, ROUND_TRIP
 from tests.journeys.site import ROOT, Site
 
@@ -47,8 +47,6 @@ def filtered():
         pytest.skip(f"no such server on this machine: {error}")
     with connection, connection.cursor() as cursor, MatrixOneLike("127.0.0.1", 3306) as server:
         cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
-        for statement in CATALOGUE:
-            cursor.execute(statement)
         yield server, name
         cursor.execute(f"DROP DATABASE {name}")
 
