@@ -125,10 +125,10 @@ def test_a_job_is_accepted_while_the_queue_takes_no_message_and_runs_later(new_s
 
 
 def test_a_stop_lets_running_jobs_end_and_a_new_start_runs_the_rest(new_site):
-    site = new_site(PIPELINE_COMPONENTS=COMPONENTS, DRAIN_SECONDS="10")
+    site = new_site(PIPELINE_COMPONENTS=COMPONENTS, DRAIN_SECONDS="6")
     definition = site.define("睡眠", pipeline("Sleeper"))
     short = site.submit(definition, {"seconds": 2})
-    long = site.submit(definition, {"seconds": 14})
+    long = site.submit(definition, {"seconds": 9})
     site.until(short, "running")
     site.until(long, "running")
 
