@@ -152,9 +152,14 @@ class Site:
         while pid > 1:
             if pid == self.process.pid:
                 return True
-            status = _read(Path(f"/proc/{pid}/status"))
-            pid = int(status.partition("PPid:")[2].split(maxsplit=1)[0]) if status else 0
+            pid = parent_of(pid)
         return False
+
+
+def parent_of(pid: int) -> int:
+    """The process's parent, or 0 when it is gone."""
+    status = _read(Path(f"/proc/{pid}/status"))
+    return int(status.partition("PPid:")[2].split(maxsplit=1)[0]) if status else 0
 
 
 def _read(path: Path) -> str:
