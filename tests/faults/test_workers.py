@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.faults.promises import events, kept, page
-from tests.journeys.site import wait_for
+from tests.journeys.site import parent_of, wait_for
 
 WORKER_LOST = "The worker that ran it was lost."
 
@@ -65,11 +65,6 @@ def test_lost_jobs_are_put_back_while_pools_die_again_and_again(watched, witness
 
     [done] = kept(site, [job], witness)
     assert done["status_str"] == "completed"
-
-
-def parent_of(pid: int) -> int:
-    with open(f"/proc/{pid}/stat") as stat:
-        return int(stat.read().rpartition(")")[2].split()[1])
 
 
 def test_a_worker_killed_between_the_last_step_and_the_final_write(watched, witness):
