@@ -288,7 +288,9 @@ def test_a_connection_that_the_server_has_closed_is_made_anew(kind, connect):
         wire.mend()  # ends what is open
 
         broker.enqueue(message(2))
-        assert taken(broker) == [2]
+        while (got := taken(broker)) == [1]:
+            pass  # its acknowledgement may have been cut off
+        assert got == [2]
 
 
 def test_a_server_that_does_not_answer_is_not_waited_for_long(kind, connect):

@@ -33,8 +33,11 @@ class Command(BaseCommand):
             keeper.stop()
         if not drained:
             self.stderr.write(f"Some requests did not end within {GRACE_SECONDS} s and were given up.")
-            self.stderr.flush()
-            os._exit(1)  # a plain exit would wait for their threads
+        self.stdout.flush()
+        self.stderr.flush()
+        # A plain exit would wait for the threads of those requests, and granian's own may abort the process when they
+        # find the interpreter gone.
+        os._exit(0 if drained else 1)
 
     async def _serve(self, host: str, port: int, keeper: engine.RunnerKeeper) -> bool:
         """Serve until told to stop; whether every request then ended in time."""
