@@ -1,7 +1,7 @@
 """MariaDB behind a filter of MySQL's protocol that refuses what MatrixOne refuses, and says it was MatrixOne.
 
 It is a list of refusals, not MatrixOne: what it lets through is still MariaDB's answer. Where it must answer for
-something that MariaDB lacks (ILIKE, mo_catalog), it translates.
+something that MariaDB lacks (mo_catalog), it translates.
 """
 
 import contextlib
@@ -31,7 +31,6 @@ WITHOUT_EFFECT = re.compile(r"^\s*(RELEASE\s+)?SAVEPOINT\b|^\s*SET SESSION TRANS
 REWRITTEN = [
     (re.compile(r"\bVERSION\(\)", re.I), f"'{BANNER}'"),
     (re.compile(r"@@sql_auto_is_null", re.I), "1"),
-    (re.compile(r"\bILIKE\b", re.I), "COLLATE utf8mb4_unicode_520_ci LIKE"),
     # An empty table there, up to 4.2.
     (
         re.compile(r"\binformation_schema\.key_column_usage AS kc\b", re.I),

@@ -3,38 +3,17 @@
 And against a real server too, where MATRIXONE_TEST_URI names an empty database of one.
 """
 
-import json
 import os
-import subprocess
-import sys
 import uuid
 
 import pymysql
 import pytest
 
 from tests.databases.matrixone import MatrixOneLike
-from tests.databases.test_servers import CLAIM, FILL, PIPELINE, ROUND_TRIP
-from tests.journeys.site import ROOT, Site
+from tests.databases.test_servers import FILL, PIPELINE, ROUND_TRIP, claims_of_racers, manage, run, shell
+from tests.journeys.site import Site
 
 REAL = os.environ.get("MATRIXONE_TEST_URI")
-
-
-def run(folder, url, *arguments) -> subprocess.CompletedProcess:
-    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(folder), "DATABASE_URL": url}
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
-
-
-def manage(folder, url, *arguments) -> str:
-    done = run(folder, url, *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def shell(folder, url, code) -> str:
-    return manage(folder, url, "shell", "--no-imports", "-c", code)
 
 
 @pytest.fixture
@@ -62,11 +41,11 @@ def url(request):
 
 
 def test_the_migrations_go_both_ways(url, tmp_path):
-    manage(tmp_path, url, "migrate")
-    assert "No changes" in manage(tmp_path, url, "makemigrations", "--check", "--dry-run")
+    manage(url, tmp_path, "migrate")
+    assert "No changes" in manage(url, tmp_path, "makemigrations", "--check", "--dry-run")
     for app in ("jobs", "workflows"):
-        manage(tmp_path, url, "migrate", app, "zero")
-    manage(tmp_path, url, "migrate")
+        manage(url, tmp_path, "migrate", app, "zero")
+    manage(url, tmp_path, "migrate")
 
 
 KEYS = """
@@ -81,9 +60,9 @@ assert found["job_to_claim"]["columns"] == ["status", "created_at", "id"]
 
 
 def test_keys_are_found_without_information_schema(url, tmp_path):
-    manage(tmp_path, url, "migrate")
+    manage(url, tmp_path, "migrate")
 
-    shell(tmp_path, url, KEYS)
+    shell(url, tmp_path, KEYS)
 
 
 SEARCH = """
@@ -101,19 +80,16 @@ assert found(name="甲ABC🙂") == []
 
 
 def test_a_search_ignores_case_and_a_comparison_does_not(url, tmp_path):
-    manage(tmp_path, url, "migrate")
+    manage(url, tmp_path, "migrate")
 
-    shell(tmp_path, url, SEARCH)
+    shell(url, tmp_path, SEARCH)
 
 
 def test_jobs_keep_their_promises(url, tmp_path):
-    manage(tmp_path, url, "migrate")
-    shell(tmp_path, url, FILL)
-    shell(tmp_path, url, ROUND_TRIP)
-    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), "DATABASE_URL": url}
-    command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", CLAIM]
-    racers = [subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    claimed = [pair for racer in racers for pair in json.loads(racer.communicate(timeout=120)[0])]
+    manage(url, tmp_path, "migrate")
+    shell(url, tmp_path, FILL)
+    shell(url, tmp_path, ROUND_TRIP)
+    claimed = claims_of_racers(url, tmp_path)
 
     assert len(claimed) == len({job for job, _ in claimed}) == 199
     assert {attempt for _, attempt in claimed} == {1}
@@ -151,9 +127,9 @@ print("kept", Workspace.objects.filter(slug="outer").exists())
 def test_an_error_inside_a_nested_block_is_never_silent(filtered, tmp_path):
     server, name = filtered
     url = f"matrixone://root@127.0.0.1:{server.port}/{name}"
-    manage(tmp_path, url, "migrate")
+    manage(url, tmp_path, "migrate")
 
-    said = run(tmp_path, url, "shell", "--no-imports", "-c", NESTED)
+    said = run(url, tmp_path, "shell", "--no-imports", "-c", NESTED)
 
     assert said.returncode != 0
     assert "TransactionManagementError" in said.stderr
@@ -187,7 +163,7 @@ def test_a_server_of_another_kind_than_the_url_says_is_refused(filtered, tmp_pat
     server, name = filtered
 
     for url in (f"matrixone://root@127.0.0.1:3306/{name}", f"mysql://root@127.0.0.1:{server.port}/{name}"):
-        said = run(tmp_path, url, "migrate")
+        said = run(url, tmp_path, "migrate")
 
         assert said.returncode != 0
         assert "must say matrixone:// for a server that is MatrixOne" in said.stderr

@@ -86,12 +86,22 @@ def url(server):
     return url.replace("postgresql:", "postgresql+asyncpg:").replace("mysql:", "mysql+asyncmy:")
 
 
-def manage(url, folder, *arguments) -> str:
+def command(url, folder, *arguments) -> subprocess.Popen:
     environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(folder), "DATABASE_URI": url}
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "manage.py", *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def run(url, folder, *arguments) -> subprocess.CompletedProcess:
+    process = command(url, folder, *arguments)
+    out, error = process.communicate(timeout=180)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+def manage(url, folder, *arguments) -> str:
+    done = run(url, folder, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -100,16 +110,19 @@ def shell(url, folder, code) -> str:
     return manage(url, folder, "shell", "--no-imports", "-c", code)
 
 
+def claims_of_racers(url, folder) -> list[tuple[str, int]]:
+    """The jobs, with their attempts, that four processes claimed at once."""
+    racers = [command(url, folder, "shell", "--no-imports", "-c", CLAIM) for _ in range(4)]
+    return [pair for racer in racers for pair in json.loads(racer.communicate(timeout=120)[0])]
+
+
 def test_jobs_keep_their_promises(url, tmp_path):
     manage(url, tmp_path, "migrate")
     assert "No changes" in manage(url, tmp_path, "makemigrations", "--check", "--dry-run")
     shell(url, tmp_path, FILL)
 
     shell(url, tmp_path, ROUND_TRIP)
-    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), "DATABASE_URI": url}
-    command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", CLAIM]
-    racers = [subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    claimed = [pair for racer in racers for pair in json.loads(racer.communicate(timeout=120)[0])]
+    claimed = claims_of_racers(url, tmp_path)
 
     assert len(claimed) == 199
     assert len({job for job, _ in claimed}) == 199

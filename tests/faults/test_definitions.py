@@ -2,6 +2,7 @@
 
 from tests.faults.promises import kept, page
 from tests.faults.test_processes import pipeline
+from tests.journeys.conftest import COMPONENTS
 from tests.journeys.site import wait_for
 
 
@@ -71,8 +72,6 @@ for revision in WorkflowRevision.objects.all():
 
 def test_a_worker_of_this_release_finishes_a_job_of_a_newer_one(new_site):
     """Migrations only add what has a default in the database: so a release may be rolled out machine by machine."""
-    from tests.journeys.conftest import COMPONENTS
-
     site = new_site(PIPELINE_COMPONENTS=COMPONENTS)
     definition, job = start(site, "rolling")
 

@@ -6,7 +6,6 @@ import sqlite3
 import threading
 import time
 
-import httpx
 import pytest
 
 from tests.faults.promises import events, kept, page
@@ -215,14 +214,7 @@ def test_a_web_process_killed_while_jobs_run_and_stream_harms_none(watched, witn
     wait_for(lambda: witness.running.total(), what="the run")
 
     kill(site.processes("manage.py serve"))
-    wait_for(lambda: _answers(site), 40, "the web process to be back")
+    wait_for(site._is_up, 40, "the web process to be back")
 
     [done] = kept(site, [job], witness)
     assert (done["status_str"], done["attempt_int"]) == ("completed", 1)
-
-
-def _answers(site) -> bool:
-    try:
-        return httpx.get(f"{site.address}/ping", timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False

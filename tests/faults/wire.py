@@ -44,10 +44,6 @@ class Wire:
             self.listener = socket.create_server(("127.0.0.1", self.port))
             self._serve()
 
-    @property
-    def connections(self) -> int:
-        return len(self.pairs)
-
     def _serve(self) -> None:
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 

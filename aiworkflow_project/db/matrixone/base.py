@@ -66,24 +66,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     SchemaEditorClass = base.schema.DatabaseSchemaEditor  # all its tables are utf8mb4_bin
     session = "SET time_zone = '+00:00'"
 
-    # Its collation is binary, and LIKE with it: ILIKE is what ignores case.
-    operators = base.DatabaseWrapper.operators | {
-        "contains": "LIKE %s",
-        "startswith": "LIKE %s",
-        "endswith": "LIKE %s",
-        "iexact": "ILIKE %s",
-        "icontains": "ILIKE %s",
-        "istartswith": "ILIKE %s",
-        "iendswith": "ILIKE %s",
-    }
-    pattern_ops = {
-        "contains": "LIKE CONCAT('%%', {}, '%%')",
-        "icontains": "ILIKE CONCAT('%%', {}, '%%')",
-        "startswith": "LIKE CONCAT({}, '%%')",
-        "istartswith": "ILIKE CONCAT({}, '%%')",
-        "endswith": "LIKE CONCAT('%%', {})",
-        "iendswith": "ILIKE CONCAT('%%', {})",
-    }
+    # Its collation is binary, and LIKE with it.
+    operators = {name: sql.replace("LIKE BINARY", "LIKE") for name, sql in base.DatabaseWrapper.operators.items()}
+    pattern_ops = {name: sql.replace("LIKE BINARY", "LIKE") for name, sql in base.DatabaseWrapper.pattern_ops.items()}
 
     @cached_property
     def data_type_check_constraints(self):
