@@ -1,9 +1,11 @@
 """What a job is: one run of a revision, its steps and events, and the table of moves it may make."""
 
+import random
 import uuid
 from datetime import timedelta
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
@@ -21,6 +23,12 @@ class LeaseLost(Exception):
     """The job is no longer this worker's: it ended, was taken over, or was put back. Write nothing more."""
 
 
+BACKOFF_FIRST, BACKOFF_LONGEST = 5.0, 900.0  # seconds
+
+# The order of a queue: the most urgent first, then who has waited longest.
+QUEUE_ORDER = ("-priority", "available_at", "id")
+
+
 class JobQuerySet(models.QuerySet):
     def in_workspace(self, workspace):
         return self.filter(workspace=workspace)
@@ -33,6 +41,28 @@ class JobQuerySet(models.QuerySet):
 
     def running(self):
         return self.filter(status=Job.Status.RUNNING)
+
+    def ready(self):
+        """Pending jobs that any worker with a free place may claim."""
+        return self.pending().filter(waits_for=Job.WaitsFor.WORKER)
+
+    def waiting_for_room(self):
+        """Pending jobs that would exceed their workflow's limit."""
+        return self.pending().filter(waits_for=Job.WaitsFor.ROOM)
+
+    def waiting_for_time(self):
+        """Pending jobs that are not to start yet: their time, or the end of a backoff, is to come."""
+        return self.pending().filter(waits_for=Job.WaitsFor.TIME)
+
+    def due(self):
+        """Those of them whose time has come. By priorities, since that is what the index has before the time."""
+        return self.waiting_for_time().filter(priority__in=Job.PRIORITIES, available_at__lte=Now())
+
+    def admitted(self):
+        """Jobs that take up the room of their workflow: they run, or nothing but a free worker keeps them from it."""
+        return self.filter(
+            models.Q(status=Job.Status.RUNNING) | models.Q(status=Job.Status.PENDING, waits_for=Job.WaitsFor.WORKER)
+        )
 
     def unfinished(self):
         return self.filter(status__in=[Job.Status.PENDING, Job.Status.RUNNING])
@@ -50,36 +80,67 @@ class JobQuerySet(models.QuerySet):
 
     @retried
     def claim(self, places: int, lease: timedelta, worker: str) -> list["Job"]:
-        """Start up to `places` pending jobs, oldest first, and return those that became ours.
+        """Start up to `places` jobs that are ready, in the queue's order, and return those that became ours.
 
         One conditional UPDATE, so that of any number of racing workers one wins each job on every
         database. The lease token fences all later writes of this attempt.
         """
-        candidates = list(self.pending().order_by("created_at", "id").values_list("id", flat=True)[:places])
+        candidates = list(self.ready().order_by(*QUEUE_ORDER).values_list("id", flat=True)[:places])
         if not candidates:
             return []
         token = uuid.uuid4()
         now = timezone.now()
         with transaction.atomic():
-            won = self.filter(id__in=candidates, status=Job.Status.PENDING).update(
-                status=Job.Status.RUNNING,
-                attempt=models.F("attempt") + 1,
-                lease_token=token,
-                lease_expires_at=Now() + lease,
-                worker_name=worker,
-                started_at=now,
-                updated_at=now,
-                event_seq=models.F("event_seq") + 1,
+            won = (
+                self.ready()
+                .filter(id__in=candidates)
+                .update(
+                    status=Job.Status.RUNNING,
+                    attempt=models.F("attempt") + 1,
+                    lease_token=token,
+                    lease_expires_at=Now() + lease,
+                    worker_name=worker,
+                    started_at=now,
+                    updated_at=now,
+                    event_seq=models.F("event_seq") + 1,
+                )
             )
             if not won:
                 return []
             jobs = list(
                 self.filter(lease_token=token, status=Job.Status.RUNNING)
                 .select_related("revision")
-                .order_by("created_at", "id")
+                .annotate(workflow_limit=models.F("workflow__concurrency_limit"))
+                .order_by(*QUEUE_ORDER)
             )
             JobEvent.objects.bulk_create(job.state_event() for job in jobs)
         return jobs
+
+
+class JobBatch(models.Model):
+    """Jobs that were submitted together."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey("accounts.Workspace", on_delete=models.PROTECT, related_name="+")
+    workflow = models.ForeignKey(
+        "workflows.Workflow", on_delete=models.PROTECT, related_name="+", verbose_name=_("workflow")
+    )
+    name = models.CharField(_("name"), max_length=255, blank=True, default="")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        db_table = "ai_workflow_job_batch"
+        verbose_name = _("batch")
+        verbose_name_plural = _("batches")
+
+    def __str__(self):
+        return self.name or str(self.id)[:8]
+
+    def by_status(self) -> dict[str, int]:
+        """How many jobs it has in each state."""
+        counted = self.jobs.values_list("status").annotate(number=models.Count("id"))
+        return dict.fromkeys(Job.Status.values, 0) | dict(counted)
 
 
 class Job(models.Model):
@@ -96,7 +157,15 @@ class Job(models.Model):
         FAILED = "failed", _("failed")
         CANCELLED = "cancelled", _("cancelled")
 
+    class WaitsFor(models.TextChoices):
+        """What a pending job waits for. Only the first kind is looked at when a worker claims."""
+
+        WORKER = "worker", _("a worker")
+        TIME = "time", _("its time")
+        ROOM = "room", _("room within its workflow's limit")
+
     FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+    PRIORITIES = range(10)
     REACHED_FROM = {
         Status.PENDING: [Status.RUNNING],  # its worker or its runner was lost, and attempts are left
         Status.RUNNING: [Status.PENDING],
@@ -127,6 +196,9 @@ class Job(models.Model):
     retry_of = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="retries", verbose_name=_("retry of")
     )
+    batch = models.ForeignKey(
+        JobBatch, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs", verbose_name=_("batch")
+    )
     request_id = models.CharField(_("request id"), max_length=64, blank=True, default="")
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("changed"), default=timezone.now, editable=False)
@@ -134,9 +206,25 @@ class Job(models.Model):
     completed_at = models.DateTimeField(_("completed"), null=True, editable=False)
     execution_seconds = models.FloatField(_("duration"), null=True, editable=False)
 
-    timeout_seconds = models.PositiveIntegerField(_("time limit"))
+    priority = models.PositiveSmallIntegerField(
+        _("priority"),
+        default=5,
+        db_default=5,
+        validators=[MinValueValidator(PRIORITIES.start), MaxValueValidator(PRIORITIES.stop - 1)],
+    )
+    timeout_seconds = models.PositiveIntegerField(
+        _("time limit"), validators=[MinValueValidator(1), MaxValueValidator(86_400)]
+    )
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
-    max_attempts = models.PositiveSmallIntegerField(_("attempts at most"))
+    max_attempts = models.PositiveSmallIntegerField(
+        _("attempts at most"), validators=[MinValueValidator(1), MaxValueValidator(10)]
+    )
+    retry_on = models.CharField(_("tried again after"), max_length=255, blank=True, default="", db_default="")
+    waits_for = models.CharField(
+        _("waits for"), max_length=10, choices=WaitsFor.choices, default=WaitsFor.WORKER, db_default="worker"
+    )
+    # From when on it may be tried: its creation, the time that was asked for, or the end of a backoff.
+    available_at = models.DateTimeField(_("not before"), default=timezone.now, db_default=Now())
     # Attempts that do not count towards max_attempts: a planned stop ended them, not a fault.
     spared_attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     lease_token = models.UUIDField(null=True, editable=False)
@@ -169,10 +257,12 @@ class Job(models.Model):
             models.Index(fields=["workspace", "-created_at", "-id"], name="job_by_age"),
             models.Index(fields=["workspace", "status", "-created_at", "-id"], name="job_by_status"),
             models.Index(fields=["workspace", "workflow", "-created_at", "-id"], name="job_by_workflow"),
-            models.Index(fields=["workflow"], name="job_workflow"),
+            models.Index(
+                fields=["workflow", "status", "waits_for", "-priority", "available_at", "id"], name="job_for_room"
+            ),
             models.Index(fields=["workspace", "-updated_at", "-id"], name="job_by_change"),
             models.Index(fields=["workspace", "-completed_at", "-id"], name="job_by_end"),
-            models.Index(fields=["status", "created_at", "id"], name="job_to_claim"),
+            models.Index(fields=["status", "waits_for", "-priority", "available_at", "id"], name="job_ready"),
             models.Index(fields=["status", "lease_expires_at"], name="job_lease"),
             models.Index(fields=["lease_token"], name="job_lease_token"),
         ]
@@ -289,8 +379,25 @@ class Job(models.Model):
     def complete(self, result, seconds: float) -> None:
         self._finish(Job.Status.COMPLETED, seconds, result=result)
 
-    def fail(self, code: str, message: str, seconds: float) -> None:
-        self._finish(Job.Status.FAILED, seconds, error_code=code, error_message=message)
+    def fail(self, code: str, message: str, seconds: float, *, transient: bool = False) -> None:
+        """The run failed: that is the end, or, where `retry_on` names such an error, the attempt's only.
+
+        Then the job is pending again, and not before a backoff is over.
+        """
+        if self._is_retried_after(code, transient) and self._tries < self.max_attempts:
+            if not self._give_up(self._mine(), code, message, delay=backoff(self._tries)):
+                raise LeaseLost
+        else:
+            self._finish(Job.Status.FAILED, seconds, error_code=code, error_message=message)
+
+    def _is_retried_after(self, code: str, transient: bool) -> bool:
+        reasons = self.retry_on.split(",")
+        return code in reasons or (transient and "transient" in reasons)
+
+    @property
+    def _tries(self) -> int:
+        """Attempts that count."""
+        return self.attempt - self.spared_attempts
 
     def stopped(self, seconds: float) -> None:
         """The run was ended because somebody asked for cancel."""
@@ -305,8 +412,8 @@ class Job(models.Model):
         if not moved:  # raised out here, so that it does not spoil a caller's transaction
             raise LeaseLost
 
-    def _give_up(self, candidates, code: str, reason: str, *, spared: bool = False) -> bool:
-        now, tries = timezone.now(), self.attempt - self.spared_attempts
+    def _give_up(self, candidates, code: str, reason: str, *, spared=False, delay: timedelta | None = None) -> bool:
+        now, tries = timezone.now(), self._tries
         # Cancel may be asked for at any moment, and is never taken back: each UPDATE looks for itself, and one fits.
         unasked, asked = candidates.filter(cancel_requested_at=None), candidates.exclude(cancel_requested_at=None)
         with transaction.atomic(savepoint=False):
@@ -314,6 +421,8 @@ class Job(models.Model):
                 back = {"lease_token": None, "lease_expires_at": None, "started_at": None}
                 if spared:
                     back["spared_attempts"] = models.F("spared_attempts") + 1
+                if delay is not None:
+                    back |= {"waits_for": Job.WaitsFor.TIME, "available_at": Now() + delay}
                 moved = self._move(unasked, Job.Status.PENDING, lost=(code, reason), **back)
             else:
                 failure = {"error_code": code, "error_message": f"{reason} It was tried {tries} times."}
@@ -345,6 +454,16 @@ class Job(models.Model):
                 self.refresh_from_db()
                 self.state_event(lost).save(force_insert=True)
         return bool(moved)
+
+
+def backoff(tries: int) -> timedelta:
+    """How long to wait before the next attempt: at random up to 5 s, 10 s, 20 s, …, at most 15 minutes.
+
+    Exponential with full jitter, so that jobs that failed together do not come back together (M. Brooker, "Exponential
+    Backoff And Jitter", AWS Architecture Blog, 2015).
+    """
+    longest = min(BACKOFF_LONGEST, BACKOFF_FIRST * 2 ** (tries - 1))
+    return timedelta(seconds=random.uniform(0, longest))  # noqa: S311 - nobody is kept out by it
 
 
 class JobStep(models.Model):

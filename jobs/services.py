@@ -2,14 +2,17 @@
 
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 from django_q.tasks import async_task
 
 from aiworkflow_project.db.conflicts import retried
-from jobs.models import InvalidTransition, Job
+from jobs.admission import admit
+from jobs.models import InvalidTransition, Job, JobEvent
 from workflows import engine
 from workflows.models import Workflow
 
@@ -23,45 +26,89 @@ class InactiveWorkflow(Exception):
     """The workflow may not be run now."""
 
 
-@retried
-def submit(
-    workflow: Workflow, trigger_data: dict, *, name: str = "", created_by=None, request_id: str = "", retry_of=None
-) -> Job:
-    """Accept a new job, pinned to the workflow's current revision, and wake a worker once it is committed.
+def usual_control(description: dict) -> dict:
+    """How jobs of a revision are run where a job does not ask for other: by its `workflow:` block, or the settings."""
+    block = description.get("workflow", {})
+    return {
+        "priority": block.get("priority", Job._meta.get_field("priority").default),
+        "timeout_seconds": block.get("timeout_seconds", settings.JOB_TIMEOUT_SECONDS),
+        "max_attempts": block.get("max_attempts", settings.JOB_MAX_ATTEMPTS),
+        "retry_on": ",".join(dict.fromkeys(block.get("retry_on", []))),
+    }
 
-    Raises InactiveWorkflow, or engine.TriggerDataRefused when the data does not fit the revision's inputs.
+
+def new_job(workflow: Workflow, trigger_data: dict, *, control: dict | None = None, **fields) -> Job:
+    """An unsaved job on the workflow's current revision.
+
+    `control` may hold priority, timeout_seconds, max_attempts, retry_on and available_at (not before). Raises
+    InactiveWorkflow, or engine.TriggerDataRefused when the data does not fit the revision's inputs.
     """
     if workflow.deleted_at or not workflow.is_active:
         raise InactiveWorkflow(f"The workflow {workflow} is not active, so it cannot be run.")
     revision = workflow.current_revision
     engine.accept(revision.description, trigger_data)
-    limits = revision.description.get("workflow", {})
     job = Job(
         workspace_id=workflow.workspace_id,
         workflow=workflow,
         revision=revision,
-        name=name,
         trigger_data=trigger_data,
-        created_by=created_by,
-        request_id=request_id,
-        retry_of=retry_of,
-        timeout_seconds=limits.get("timeout_seconds", settings.JOB_TIMEOUT_SECONDS),
-        max_attempts=limits.get("max_attempts", settings.JOB_MAX_ATTEMPTS),
+        **fields,
+        **usual_control(revision.description) | (control or {}),
     )
-    with transaction.atomic():
-        job.save(force_insert=True)
-        job.state_event().save(force_insert=True)
-        transaction.on_commit(partial(wake_a_worker, request_id))
+    job.created_at = job.updated_at = timezone.now()
+    if job.available_at > job.created_at:
+        job.waits_for = Job.WaitsFor.TIME
+    else:
+        job.available_at = job.created_at
+        if workflow.concurrency_limit is not None:
+            job.waits_for = Job.WaitsFor.ROOM
     return job
 
 
-def retry(job: Job, *, created_by=None, request_id: str = "") -> Job:
-    """Submit the data of a job that is over as a new job, on the workflow's current revision, naming the first."""
+def accept(jobs: list[Job]) -> None:
+    """Save new jobs of one workflow, and once that is committed let them in and wake workers.
+
+    To be called in a transaction, which may hold what else belongs to them.
+    """
+    Job.objects.bulk_create(jobs)
+    JobEvent.objects.bulk_create(job.state_event() for job in jobs)
+    # Nothing that fails from here on loses a job: the sweep finds what was not let in, and what nobody woke up for.
+    if any(job.waits_for == Job.WaitsFor.ROOM for job in jobs):
+        transaction.on_commit(partial(admit, jobs[0].workflow_id), robust=True)
+    if any(job.waits_for != Job.WaitsFor.TIME for job in jobs):
+        for _ in range(min(len(jobs), settings.WORKERS)):
+            transaction.on_commit(partial(wake_a_worker, jobs[0].request_id))
+
+
+@retried
+def submit(workflow: Workflow, trigger_data: dict, *, also: Callable[[Job], None] | None = None, **fields) -> Job:
+    """Accept a new job; `fields` are those of `new_job`, which says what is refused.
+
+    `also` is called in the same transaction, with the saved job: both are kept, or neither.
+    """
+    job = new_job(workflow, trigger_data, **fields)
+    with transaction.atomic():
+        accept([job])
+        if also:
+            also(job)
+    return job
+
+
+def retry(job: Job, **fields) -> Job:
+    """Submit the data of a job that is over as a new job, on the workflow's current revision, naming the first.
+
+    What was asked for the first alone, such as a longer time limit, is asked for the new one too.
+    """
     if not job.is_over:
         raise InvalidTransition(f"A {job.status} job cannot be retried: it is not over yet.")
-    return submit(
-        job.workflow, job.trigger_data, name=job.name, created_by=created_by, request_id=request_id, retry_of=job
-    )
+    return submit(job.workflow, job.trigger_data, **as_before(job), **fields)
+
+
+def as_before(job: Job) -> dict:
+    """What a retry of the job takes from it, as fields for `new_job`."""
+    usual = usual_control(job.revision.description)
+    control = {name: getattr(job, name) for name in usual if getattr(job, name) != usual[name]}
+    return {"name": job.name, "retry_of": job, "control": control}
 
 
 def wake_a_worker(request_id: str = "") -> None:

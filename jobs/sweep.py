@@ -1,4 +1,4 @@
-"""Recovers what was lost: jobs whose worker died, and wake-ups that never arrived.
+"""Recovers what was lost: jobs whose worker died, jobs that were not let in, and wake-ups that never arrived.
 
 Run by the loop of `manage.py qcluster` itself, so that a stuck queue can't stop it. Safe to run twice at once, since
 every move is a conditional UPDATE, and bounded per pass.
@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from aiworkflow_project.logging import request_id
+from jobs.admission import admit_all, release_due
 from jobs.models import Job
 from jobs.services import wake_a_worker
 
@@ -28,17 +29,28 @@ _watched: dict[tuple[UUID, UUID, datetime], float] = {}
 
 
 def sweep() -> int:
-    """Put back the jobs of lost workers, wake workers for jobs that wait, and return how many jobs were put back."""
+    """Put back the jobs of lost workers, let in and wake workers for jobs that wait; returns how many were put back."""
     recovered = 0
     for job in Job.objects.filter(pk__in=_lost()).defer("trigger_data", "result"):
         with request_id(job.request_id):
             if job.recover():
                 recovered += 1
                 logger.warning("Job %s: its worker %s was lost; it is %s.", job.pk, job.worker_name, job.status)
-    if recovered or Job.objects.pending().filter(updated_at__lt=Now() - WAITED_TOO_LONG).exists():
-        for _ in range(settings.WORKERS):
-            wake_a_worker()
+    let_in = release_due() + admit_all()
+    if recovered or let_in or Job.objects.ready().filter(updated_at__lt=Now() - WAITED_TOO_LONG).exists():
+        _wake_workers()
     return recovered
+
+
+def start_what_is_due() -> None:
+    """Let in the jobs whose time has come, and wake workers for them."""
+    if release_due():
+        _wake_workers()
+
+
+def _wake_workers() -> None:
+    for _ in range(settings.WORKERS):
+        wake_a_worker()
 
 
 def _lost() -> list[UUID]:

@@ -14,12 +14,14 @@ import socket
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing import RawValue
 
 from django.conf import settings
 from django.db import DatabaseError, DataError, close_old_connections, transaction
 
 from aiworkflow_project.logging import request_id
+from jobs.admission import admit
 from jobs.models import Job, JobEvent, JobStep, LeaseLost
 from workflows import engine
 from workflows.services import PipelineRefused
@@ -275,7 +277,8 @@ class Supervisor:
             self._settle(attempt, job.fail, "timed_out", _over_the_limit(job), attempt.seconds)
         else:
             where = f"{outcome['component']}: " if outcome.get("component") else ""
-            self._settle(attempt, job.fail, outcome["code"], where + outcome["message"], attempt.seconds)
+            failed = partial(job.fail, transient=outcome.get("transient", False))
+            self._settle(attempt, failed, outcome["code"], where + outcome["message"], attempt.seconds)
 
     def _settle(self, attempt: Attempt, finish=None, *args) -> None:
         """Write what has gathered and, with `finish`, make the attempt's last move, in one transaction.
@@ -305,10 +308,24 @@ class Supervisor:
                 if finish:
                     logger.info("Job %s: %s.", job.pk, job.status)
                     self._drop(attempt)
+                    self._let_the_next_in(job)
+
+    def _let_the_next_in(self, job: Job) -> None:
+        """Where the workflow has a limit, there is room again. The sweep does it too, a little later."""
+        if job.workflow_limit is None:
+            return
+        try:
+            admit(job.workflow_id)
+            self.more_wait = True
+        except DatabaseError:
+            logger.warning("The next job of a limited workflow could not be let in.", exc_info=True)
+            close_old_connections()
 
     def _not_stored(self, attempt: Attempt, finish, refused: DataError) -> None:
         logger.error("The database can't store what job %s did.", attempt.job.pk, exc_info=refused)
-        if finish == attempt.job.fail:  # not even that: the lease runs out, and the sweep finds the job
+        if (
+            getattr(finish, "func", finish) == attempt.job.fail
+        ):  # not even that: the lease runs out, and the sweep finds the job
             self._drop(attempt)
             return
         attempt.was_written()

@@ -4,7 +4,7 @@ import hashlib
 import uuid
 
 from django.conf import settings
-from django.core.validators import MaxLengthValidator
+from django.core.validators import MaxLengthValidator, MaxValueValidator
 from django.db import models
 from django.db.models.functions import Concat
 from django.utils import timezone
@@ -57,6 +57,14 @@ class Workflow(models.Model):
     version = models.CharField(_("version"), max_length=50, default="1.0.0")
     is_active = models.BooleanField(_("active"), default=True)
     tags = models.CharField(_("tags"), max_length=500, blank=True, default="", help_text=_("Separated by commas."))
+    # Not in the YAML: whoever operates the service throttles a workflow, or holds it, without a new revision.
+    concurrency_limit = models.PositiveSmallIntegerField(
+        _("jobs at once"),
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(10_000)],
+        help_text=_("Further jobs wait. 0 holds them all; empty is no limit."),
+    )
     current_revision = models.ForeignKey(
         "WorkflowRevision", on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("current revision")
     )

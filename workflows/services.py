@@ -22,8 +22,10 @@ class NameTaken(Exception):
     """The workspace has another workflow of this name and version."""
 
 
-def save(workflow: Workflow, pipeline_yaml: str, *, by) -> Workflow:
+def save(workflow: Workflow, pipeline_yaml: str, *, by, also: Callable[[Workflow], None] | None = None) -> Workflow:
     """Save `workflow` with `pipeline_yaml` as its current revision, made or found by the text's hash.
+
+    `also` is called in the same transaction, with the saved workflow: both are kept, or neither.
 
     Raises PipelineRefused, NameTaken, or engine.RunnerUnavailable when nobody can check a new text now.
     """
@@ -42,7 +44,7 @@ def save(workflow: Workflow, pipeline_yaml: str, *, by) -> Workflow:
         return known or _next_revision(workflow, pipeline_yaml, content_hash, checked.description, by)
 
     try:
-        _store(workflow, workflow.current_revision, None if is_current else revision)
+        _store(workflow, workflow.current_revision, None if is_current else revision, also)
     except IntegrityError as error:
         if _name_is_taken(workflow):
             raise NameTaken(
@@ -53,13 +55,15 @@ def save(workflow: Workflow, pipeline_yaml: str, *, by) -> Workflow:
 
 
 @retried
-def _store(workflow: Workflow, current: WorkflowRevision | None, new: Callable[[], WorkflowRevision] | None) -> None:
+def _store(workflow: Workflow, current: WorkflowRevision | None, new: Callable | None, also: Callable | None) -> None:
     workflow.current_revision = current  # as it was before a try that failed
     with transaction.atomic():
         workflow.save()
         if new:
             workflow.current_revision = new()
             workflow.save(update_fields=["current_revision"])
+        if also:
+            also(workflow)
 
 
 def _next_revision(workflow, pipeline_yaml, content_hash, description, by) -> WorkflowRevision:

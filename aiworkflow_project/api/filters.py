@@ -147,7 +147,7 @@ class StrictFilterBackend(DjangoFilterBackend):
         }
         wrong |= strangers(params, known)
         if filterset and not filterset.is_valid():
-            wrong |= _translated(filterset.errors)
+            wrong |= translated(filterset.errors)
         order = None
         for read in self._readers(params, choices, view, queryset.model):
             try:
@@ -172,7 +172,8 @@ class StrictFilterBackend(DjangoFilterBackend):
         return of_view(request.query_params, queryset, request=request) if of_view else None
 
 
-def _translated(errors) -> dict:
+def translated(errors) -> dict:
+    """A form's errors as DRF tells them."""
     return {
         name: [ErrorDetail(message, code=problem.code or "invalid") for problem in problems.as_data()
                for message in problem.messages]

@@ -2,6 +2,7 @@
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema as SpectacularSchema
+from drf_spectacular.utils import OpenApiParameter
 
 from aiworkflow_project.api import ordering
 from aiworkflow_project.api.errors import MEDIA_TYPE
@@ -40,6 +41,20 @@ PROBLEM_ANSWER = {
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Makes it safe to send this again: the second time nothing is created, and the first answer is given "
+    "once more, with `Idempotency-Replayed: true`. Kept for a day. With another body: 422.",
+)
+PREFER_WAIT = OpenApiParameter(
+    "Prefer",
+    str,
+    OpenApiParameter.HEADER,
+    description="`wait=N`: answer when the job is over, or after N seconds as it is then. N is at most 25.",
+)
+
 
 class BearerScheme(OpenApiAuthenticationExtension):
     target_class = "aiworkflow_project.api.authentication.BearerAuthentication"
@@ -64,8 +79,6 @@ class AutoSchema(SpectacularSchema):
         return super().get_override_parameters()
 
     def _ordering(self, choices):
-        from drf_spectacular.utils import OpenApiParameter
-
         return [
             OpenApiParameter(
                 parameter["name"],

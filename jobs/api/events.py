@@ -8,8 +8,9 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from uuid import UUID
 
@@ -139,6 +140,10 @@ class Tailer:
         finally:
             self._followers.discard(follower)
 
+    async def run(self, read: Callable):
+        """What `read()` returns, called in the thread that has the database connection."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _in_thread, read)
+
     def close(self) -> None:
         """End every stream: the server stops, and clients will resume at another."""
         for follower in self._followers:
@@ -146,7 +151,6 @@ class Tailer:
             follower.woken.set()
 
     async def _tail(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._followers:
             waiting = defaultdict(list)
             for follower in self._followers:
@@ -155,7 +159,7 @@ class Tailer:
             try:
                 if waiting:
                     wanted = {job_id: min(one.after for one in group) for job_id, group in waiting.items()}
-                    news = await loop.run_in_executor(self._thread, _read_in_thread, wanted)
+                    news = await self.run(partial(read, wanted))
                     for job_id, (events, is_over) in news.items():
                         for follower in waiting[job_id]:
                             follower.tell(events, is_over)
@@ -165,9 +169,9 @@ class Tailer:
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _read_in_thread(wanted):
+def _in_thread(read: Callable):
     close_old_connections()
-    return read(wanted)
+    return read()
 
 
 tailer = Tailer()

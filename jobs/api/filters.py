@@ -13,6 +13,7 @@ class JobFilter(StrictFilterSet):
         help_text=f"One or several, comma separated: {', '.join(Job.Status.values)}.",
     )
     ai_workflow_def_id = IdFilter(field_name="workflow_id")
+    batch_id = IdFilter(field_name="batch_id", help_text="The jobs of one batch.")
     locals().update(
         between("created", "created_at")
         | between("updated", "updated_at")

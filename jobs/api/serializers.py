@@ -1,11 +1,14 @@
 """Jobs on the wire: the fields of `ai_workflow_job`, of its steps and of its events."""
 
+from django.db.models import Case, When
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
 from aiworkflow_project.api.wire import OrNull, RawJSON, StrictCharField, WireSerializer
-from jobs.models import Job, JobStep
+from jobs.bulk import BATCH_MOST
+from jobs.models import Job, JobBatch, JobStep
+from workflows import engine
 from workflows.engine import strict_json
 
 
@@ -26,6 +29,20 @@ class TriggerDataField(serializers.Field):
         return data
 
 
+class ReasonsField(StrictCharField):
+    """Reasons to try again, comma separated, each one that the engine knows."""
+
+    def to_internal_value(self, data):
+        reasons = list(
+            dict.fromkeys(word.strip() for word in super().to_internal_value(data).split(",") if word.strip())
+        )
+        for reason in reasons:
+            if reason not in engine.RETRY_REASONS:
+                known = ", ".join(engine.RETRY_REASONS)
+                raise serializers.ValidationError(f"Choose from: {known}.", code="invalid_choice")
+        return ",".join(reasons)
+
+
 class JobSerializer(WireSerializer):
     """Writing takes the workflow itself from the context: whoever calls has looked it up."""
 
@@ -38,6 +55,16 @@ class JobSerializer(WireSerializer):
     error_code_str = serializers.CharField(read_only=True, allow_null=True)
     error_message_text = serializers.CharField(read_only=True, allow_null=True)
     ai_workflow_revision_int = serializers.IntegerField(read_only=True, help_text="The revision that this job runs.")
+    retry_on_str = ReasonsField(
+        required=False,
+        max_length=255,
+        allow_blank=True,
+        help_text=f"Errors after which it is tried again, comma separated: {', '.join(engine.RETRY_REASONS)}.",
+    )
+    waits_for_str = serializers.ChoiceField(
+        Job.WaitsFor.choices, read_only=True, allow_null=True, help_text="What keeps it pending; null when it is not."
+    )
+    batch_id = serializers.UUIDField(read_only=True, allow_null=True)
     retry_of_id = serializers.UUIDField(read_only=True, allow_null=True)
     user_id = serializers.IntegerField(read_only=True, allow_null=True, help_text="Who submitted it.")
 
@@ -56,16 +83,27 @@ class JobSerializer(WireSerializer):
             "started_at_time": "started_at",
             "completed_at_time": "completed_at",
             "execution_time_seconds": "execution_seconds",
+            "priority_int": "priority",
             "timeout_seconds": "timeout_seconds",
             "attempt_int": "attempt",
             "max_attempts_int": "max_attempts",
+            "retry_on_str": "retry_on",
+            "not_before_time": "available_at",
+            "waits_for_str": Case(When(status=Job.Status.PENDING, then="waits_for")),
             "cancel_requested_at_time": "cancel_requested_at",
+            "batch_id": "batch_id",
             "retry_of_id": "retry_of_id",
             "user_id": "created_by_id",
             "created_at_time": "created_at",
             "updated_at_time": "updated_at",
         }
-        read_only_fields = ["timeout_seconds", "attempt_int", "max_attempts_int"]
+        read_only_fields = ["attempt_int"]
+        extra_kwargs = {
+            "priority_int": {"help_text": "0 to 9; the highest is run first."},
+            "timeout_seconds": {"required": False, "help_text": "Of one attempt."},
+            "max_attempts_int": {"required": False},
+            "not_before_time": {"help_text": "It is not tried before. While it waits after a failure: until when."},
+        }
 
     def validate_ai_workflow_def_id(self, value):
         if self.context["workflow"] is None:
@@ -76,6 +114,114 @@ class JobSerializer(WireSerializer):
         if value != Job.Status.PENDING:
             raise serializers.ValidationError("A job is submitted as pending.", code="not_pending")
         return value
+
+
+def asked_for(values: dict) -> dict:
+    """What a valid body asks for, as the services' `new_job` takes it."""
+    control = ("priority", "timeout_seconds", "max_attempts", "retry_on", "available_at")
+    return {
+        "trigger_data": values["trigger_data_json"],
+        "name": values.get("name", ""),
+        "control": {name: values[name] for name in control if name in values},
+    }
+
+
+class BatchSubmitSerializer(serializers.Serializer):
+    """A batch: what is common to its jobs, as in a job's own body, and the items, which may say otherwise."""
+
+    ai_workflow_def_id = serializers.UUIDField()
+    batch_name_str = StrictCharField(max_length=255, allow_blank=True, default="")
+    items = serializers.ListField(
+        child=serializers.DictField(), allow_empty=False, max_length=BATCH_MOST, help_text="Bodies of jobs, in part."
+    )
+
+
+class BatchSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    ai_workflow_def_id = serializers.UUIDField()
+    batch_name_str = serializers.CharField()
+    jobs_int = serializers.IntegerField()
+    pending_int = serializers.IntegerField()
+    running_int = serializers.IntegerField()
+    completed_int = serializers.IntegerField()
+    failed_int = serializers.IntegerField()
+    cancelled_int = serializers.IntegerField()
+    user_id = serializers.IntegerField(allow_null=True)
+    created_at_time = serializers.DateTimeField()
+
+    @staticmethod
+    def row(batch: JobBatch) -> dict:
+        counts = batch.by_status()
+        return {
+            "id": batch.pk,
+            "ai_workflow_def_id": batch.workflow_id,
+            "batch_name_str": batch.name,
+            "jobs_int": sum(counts.values()),
+            **{f"{status}_int": number for status, number in counts.items()},
+            "user_id": batch.created_by_id,
+            "created_at_time": batch.created_at,
+        }
+
+
+class ItemErrorSerializer(serializers.Serializer):
+    field = serializers.CharField(allow_null=True)
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class BatchItemSerializer(serializers.Serializer):
+    index_int = serializers.IntegerField(help_text="The item's place in the request, from 0.")
+    id = serializers.UUIDField(allow_null=True, help_text="The job; null when the item was refused.")
+    errors = ItemErrorSerializer(many=True)
+
+
+class BatchSubmittedSerializer(BatchSerializer):
+    items = BatchItemSerializer(many=True)
+
+
+class CancelledSerializer(serializers.Serializer):
+    """What was done, or with `dry_run`, what would be."""
+
+    dry_run_flag = serializers.BooleanField()
+    pending_int = serializers.IntegerField(help_text="Cancelled at once.")
+    running_int = serializers.IntegerField(help_text="Asked to stop.")
+    more_flag = serializers.BooleanField(help_text="There are others: send the request again.")
+
+
+class RetriedItemSerializer(serializers.Serializer):
+    retry_of_id = serializers.UUIDField(help_text="The job that was found.")
+    id = serializers.UUIDField(allow_null=True, help_text="The new job; null when it could not be submitted.")
+    errors = ItemErrorSerializer(many=True)
+
+
+class RetriedSerializer(serializers.Serializer):
+    dry_run_flag = serializers.BooleanField()
+    jobs_int = serializers.IntegerField(help_text="Submitted again.")
+    more_flag = serializers.BooleanField(help_text="There are others: send the request again.")
+    items = RetriedItemSerializer(many=True)
+
+
+class HolderSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    job_name_str = serializers.CharField()
+    status_str = serializers.CharField()
+
+
+class WaitSerializer(serializers.Serializer):
+    """Why a pending job has not started."""
+
+    reason_str = serializers.ChoiceField(
+        ["not_before", "backoff", "limit", "held", "no_worker", "queue"],
+        allow_null=True,
+        help_text="Null: not pending.",
+    )
+    detail_text = serializers.CharField(allow_null=True)
+    until_time = serializers.DateTimeField(allow_null=True)
+    position_int = serializers.IntegerField(allow_null=True, help_text="1 is the next; counted up to 10,001.")
+    concurrency_limit_int = serializers.IntegerField(allow_null=True)
+    held_by = HolderSerializer(many=True, help_text="Jobs that take up the definition's limit, ten at most.")
+    workers_int = serializers.IntegerField(allow_null=True, help_text="Workers alive.")
+    places_int = serializers.IntegerField(allow_null=True, help_text="Runs that they can supervise at once.")
 
 
 class JobChangeSerializer(serializers.Serializer):

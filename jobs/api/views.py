@@ -13,12 +13,16 @@ from rest_framework.viewsets import GenericViewSet
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.errors import Conflict, Refused, field_errors, trigger_data_errors
 from aiworkflow_project.api.filters import StrictFilterBackend
+from aiworkflow_project.api.idempotency import idempotent
 from aiworkflow_project.api.renderers import EventStreamRenderer, JSONRenderer
+from aiworkflow_project.api.schema import IDEMPOTENCY_KEY, PREFER_WAIT
 from jobs import services
 from jobs.api.events import EventStream
 from jobs.api.filters import JobFilter
-from jobs.api.serializers import JobChangeSerializer, JobSerializer, StepSerializer
+from jobs.api.serializers import JobChangeSerializer, JobSerializer, StepSerializer, WaitSerializer, asked_for
+from jobs.api.waiting import may_wait, told
 from jobs.models import Job, JobStep
+from jobs.waiting import why
 from workflows import engine
 from workflows.models import Workflow
 
@@ -46,6 +50,7 @@ class JobViewSet(GenericViewSet):
         "cancel": ["jobs.change_job"],
         "retry": ["jobs.add_job"],
         "events": ["jobs.view_job"],
+        "waiting": ["jobs.view_job"],
     }
 
     def get_queryset(self):
@@ -67,35 +72,27 @@ class JobViewSet(GenericViewSet):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(page)
 
-    @extend_schema(operation_id="ai_workflow_job_submit", responses={201: JobSerializer})
-    def create(self, request):
+    @extend_schema(
+        operation_id="ai_workflow_job_submit",
+        parameters=[IDEMPOTENCY_KEY, PREFER_WAIT],
+        responses={201: JobSerializer},
+    )
+    @may_wait
+    @idempotent
+    def create(self, request, *, keep):
         """Submit a job. The trigger data is checked before it is accepted."""
-        workflow = self._workflow()
+        workflow = named_workflow(request)
         body = JobSerializer(data=request.data, context={"workflow": workflow})
         if not body.is_valid():
             raise Refused(field_errors(body.errors) + _further_errors(workflow, body))
         job = services.submit(
             workflow,
-            body.validated_data["trigger_data_json"],
-            name=body.validated_data.get("name", ""),
+            **asked_for(body.validated_data),
             created_by=request.user,
             request_id=request.id,
+            also=keep(self._created),
         )
         return self._created(job)
-
-    def _workflow(self) -> Workflow | None:
-        """The definition that the body names, if there is one."""
-        body = self.request.data
-        try:
-            pk = Workflow._meta.pk.to_python(body.get("ai_workflow_def_id"))
-        except (AttributeError, DjangoValidationError):
-            return None
-        return (
-            Workflow.objects.kept()
-            .filter(pk=pk, workspace_id=workspace_id_of(self.request))
-            .select_related("current_revision")
-            .first()
-        )
 
     def _created(self, job: Job) -> Response:
         where = reverse("ai_workflow_job", args=[job.pk], request=self.request)
@@ -131,10 +128,38 @@ class JobViewSet(GenericViewSet):
         self.get_object().cancel()
         return Response(self._row(pk))
 
-    @extend_schema(operation_id="ai_workflow_job_retry", request=None, responses={201: JobSerializer})
-    def retry(self, request, pk):
+    @extend_schema(
+        operation_id="ai_workflow_job_retry",
+        request=None,
+        parameters=[IDEMPOTENCY_KEY, PREFER_WAIT],
+        responses={201: JobSerializer},
+    )
+    @may_wait
+    @idempotent
+    def retry(self, request, pk, *, keep):
         """Submit the data of a job that is over as a new job."""
-        return self._created(services.retry(self.get_object(), created_by=request.user, request_id=request.id))
+        job = services.retry(
+            self.get_object(), created_by=request.user, request_id=request.id, also=keep(self._created)
+        )
+        return self._created(job)
+
+    @extend_schema(operation_id="ai_workflow_job_waiting", responses={200: WaitSerializer})
+    def waiting(self, request, pk):
+        """Why a pending job has not started: its time, its definition's limit, no worker, or its place in the queue."""
+        job = self.get_queryset().select_related("workflow").filter(pk=pk).first()
+        if job is None:
+            raise Http404
+        return Response(told(why(job)))
+
+
+def named_workflow(request) -> Workflow | None:
+    """The definition that the body names, if there is one."""
+    try:
+        pk = Workflow._meta.pk.to_python(request.data.get("ai_workflow_def_id"))
+    except (AttributeError, DjangoValidationError):
+        return None
+    mine = Workflow.objects.kept().filter(pk=pk, workspace_id=workspace_id_of(request))
+    return mine.select_related("current_revision").first()
 
 
 def _further_errors(workflow, body) -> list[dict]:

@@ -25,13 +25,14 @@ from django_q.worker import worker as work_off_queue
 from aiworkflow_project.processes import die_with_parent
 from jobs import worker
 from jobs.models import Worker
-from jobs.sweep import sweep
+from jobs.sweep import start_what_is_due, sweep
 from workflows import engine
 
 logger = logging.getLogger(__name__)
 
 POISONED = 70  # exit code of a sentinel whose queues can't be trusted any more
 RESTART_PAUSE = 2.0  # seconds between two pools
+LOOK_SECONDS = 1.0  # between two looks for jobs that were to wait until now
 IDLE = -1  # what django-q2 writes into a worker's timer while the worker waits for a task
 
 
@@ -66,10 +67,14 @@ class Caretaker:
         self.keeper = engine.RunnerKeeper()
         self.started_at = timezone.now()
         self.swept = 0.0
+        self.looked = 0.0
 
     def tick(self, *, stopping: bool) -> None:
         self.keeper.tick()
         now = time.monotonic()
+        if not stopping and now - self.looked >= LOOK_SECONDS:
+            self.looked = now
+            _attempt(start_what_is_due, "Jobs whose time has come could not be let in.")
         if not stopping and now - self.swept >= settings.JOB_SWEEP_SECONDS:
             self.swept = now
             _attempt(sweep, "The sweep failed.")

@@ -6,18 +6,18 @@ allows. Then threads with connections of their own really race.
 
 import copy
 import itertools
-import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import timedelta
-from unittest import mock
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from jobs import services
+from jobs.admission import admit
 from jobs.models import InvalidTransition, Job, JobEvent, JobStep, LeaseLost
 from jobs.sweep import sweep
 
@@ -195,23 +195,6 @@ RACES = [
 ]
 
 
-@pytest.fixture
-def on_disk(transactional_db, tmp_path):
-    """SQLite's test database is in memory, where connections can't wait for each other: put it into a file."""
-    if connection.vendor != "sqlite":
-        yield
-        return
-    in_memory = connections["default"]
-    in_memory.ensure_connection()
-    with closing(sqlite3.connect(tmp_path / "races.sqlite3")) as file:
-        in_memory.connection.backup(file)
-    with mock.patch.dict(in_memory.settings_dict, NAME=str(tmp_path / "races.sqlite3")):
-        del connections["default"]
-        yield
-        connection.close()
-    connections["default"] = in_memory
-
-
 @pytest.mark.parametrize(("state", "one", "other"), RACES, ids=lambda name: name)
 def test_of_two_threads_that_race_one_comes_first(on_disk, begin, state, one, other):
     one_by_one = [in_order(begin(state), one, (other,), place) for place in (0, 1)]
@@ -241,3 +224,39 @@ def act_at_last(name, job):
             return act(name, job)
         except OperationalError:  # a deadlock that the database ended: workers and clients try again
             continue
+
+
+def test_a_limit_holds_while_many_submit_claim_finish_and_sweep(on_disk, make_workflow):
+    workflow = make_workflow(concurrency_limit=3)
+    together = threading.Barrier(4, timeout=30)
+    running_at_once, finished = [], []
+
+    def submitter():
+        for _ in range(10):
+            services.submit(workflow, {"query": "问", "top_k": 1})
+
+    def worker():
+        until = time.monotonic() + 30
+        while len(finished) < 20 and time.monotonic() < until:
+            try:
+                for job in Job.objects.claim(4, LEASE, "here:1"):
+                    running_at_once.append(Job.objects.running().count())
+                    job.complete({}, 0.1)
+                    finished.append(job.pk)
+                    admit(workflow.pk)
+                sweep()
+            except OperationalError:
+                continue
+
+    def run(act):
+        together.wait()
+        try:
+            act()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(run, (submitter, submitter, worker, worker)))
+
+    assert len(finished) == len(set(finished)) == 20
+    assert max(running_at_once) <= 3

@@ -25,6 +25,7 @@ class WorkflowSerializer(WireSerializer):
             "version_str": "version",
             "is_active_flag": "is_active",
             "tags_str": "tags",
+            "concurrency_limit_int": "concurrency_limit",
             "ai_workflow_revision_int": "current_revision__number",
             "user_id": "created_by_id",
             "created_at_time": "created_at",

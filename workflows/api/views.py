@@ -15,6 +15,8 @@ from aiworkflow_project.api import pagination
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.errors import Refused, field_errors, pipeline_errors
 from aiworkflow_project.api.filters import FlagField, StrictFilterBackend, strangers
+from aiworkflow_project.api.idempotency import idempotent
+from aiworkflow_project.api.schema import IDEMPOTENCY_KEY
 from workflows import engine, services
 from workflows.api.filters import WorkflowFilter
 from workflows.api.serializers import (
@@ -68,11 +70,12 @@ class WorkflowViewSet(GenericViewSet):
                 wrong += pipeline_errors(engine.check(text).problems, "error")
         raise Refused(wrong)
 
-    def _save(self, workflow: Workflow, given: dict) -> None:
+    def _save(self, workflow: Workflow, given: dict, also=None) -> None:
         text = given.pop("pipeline_yaml", None)
         for name, value in given.items():
             setattr(workflow, name, value)
-        services.save(workflow, text or workflow.current_revision.pipeline_yaml, by=self.request.user)
+        text = text or workflow.current_revision.pipeline_yaml
+        services.save(workflow, text, by=self.request.user, also=also)
 
     def _row(self, pk) -> dict:
         row = WorkflowSerializer.rows(self.get_queryset().filter(pk=pk)).first()
@@ -85,13 +88,19 @@ class WorkflowViewSet(GenericViewSet):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(page)
 
-    @extend_schema(operation_id="ai_workflow_def_create", responses={201: WorkflowSerializer})
-    def create(self, request):
+    @extend_schema(
+        operation_id="ai_workflow_def_create", parameters=[IDEMPOTENCY_KEY], responses={201: WorkflowSerializer}
+    )
+    @idempotent
+    def create(self, request, *, keep):
         """Check the YAML and store it as a new definition."""
         given = self._validated()
         workflow = Workflow(workspace_id=workspace_id_of(request), created_by=request.user)
-        self._save(workflow, given)
-        where = reverse("ai_workflow_def", args=[workflow.pk], request=request)
+        self._save(workflow, given, also=keep(self._created))
+        return self._created(workflow)
+
+    def _created(self, workflow: Workflow) -> Response:
+        where = reverse("ai_workflow_def", args=[workflow.pk], request=self.request)
         return Response(self._row(workflow.pk), status=status.HTTP_201_CREATED, headers={"Location": where})
 
     @extend_schema(operation_id="ai_workflow_def_read")
@@ -103,7 +112,7 @@ class WorkflowViewSet(GenericViewSet):
     def update(self, request, pk):
         """Replace a definition: what is not given goes back to its default."""
         workflow = self.get_object()
-        for name in ("description", "version", "is_active", "tags"):
+        for name in ("description", "version", "is_active", "tags", "concurrency_limit"):
             setattr(workflow, name, Workflow._meta.get_field(name).get_default())
         self._save(workflow, self._validated())
         return Response(self._row(pk))

@@ -9,6 +9,7 @@ from workflows.engine.checking import Checked, check, static_check
 from workflows.engine.client import Run, runner_status, start_run
 from workflows.engine.config import Config, configure
 from workflows.engine.errors import (
+    RETRY_REASONS,
     InputProblem,
     Problem,
     RunnerLost,
@@ -20,6 +21,7 @@ from workflows.engine.inputs import accept
 from workflows.engine.keeper import RunnerKeeper
 
 __all__ = [
+    "RETRY_REASONS",
     "Checked",
     "Config",
     "InputProblem",

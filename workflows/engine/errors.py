@@ -2,6 +2,21 @@
 
 from dataclasses import dataclass
 
+# What `retry_on` may name: errors after which another attempt may go better. "transient" stands for what passes by
+# itself, whatever its code: time-outs, broken connections, HTTP 408, 425, 429 and 5xx.
+RETRY_REASONS = (
+    "transient",
+    "component_failed",
+    "timed_out",
+    "pipeline_blocked",
+    "max_runs_exceeded",
+    "load_failed",
+    "out_of_memory",
+    "crashed",
+    "result_not_json",
+    "result_too_large",
+)
+
 
 @dataclass(frozen=True)
 class Problem:

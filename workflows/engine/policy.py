@@ -11,7 +11,7 @@ from workflows.engine import allowed
 from workflows.engine.addresses import address, host_allowed, is_bound, shown
 from workflows.engine.config import Config
 from workflows.engine.document import Document
-from workflows.engine.errors import Problem
+from workflows.engine.errors import RETRY_REASONS, Problem
 
 MAX_COMPONENTS = 300
 MAX_CONNECTIONS = 1500
@@ -20,7 +20,8 @@ MAX_PROBLEMS = 200
 
 HAYSTACK_KEYS = ("components", "connections", "metadata", "max_runs_per_component", "connection_type_validation")
 OUR_KEYS = ("inputs", "outputs", "workflow")
-WORKFLOW_LIMITS = {"timeout_seconds": (1, 86_400), "max_attempts": (1, 10)}
+WORKFLOW_LIMITS = {"timeout_seconds": (1, 86_400), "max_attempts": (1, 10), "priority": (0, 9)}
+WORKFLOW_KEYS = (*WORKFLOW_LIMITS, "retry_on")
 
 # Sockets that trigger data never reaches, not even when the author lists them: they take code, not data.
 NEVER_INPUTS = frozenset(("streaming_callback", "tools", "hook_context"))
@@ -317,7 +318,7 @@ class Examination:
     def _workflow(self, workflow):
         if workflow is None:
             return
-        known = ", ".join(WORKFLOW_LIMITS)
+        known = ", ".join(WORKFLOW_KEYS)
         if not isinstance(workflow, dict):
             self.say(
                 "workflow_not_a_mapping", f"`workflow` is a mapping of {known}; this is {_kind(workflow)}.", "workflow"
@@ -325,10 +326,13 @@ class Examination:
             return
         for key, value in workflow.items():
             path = f"workflow.{key}"
+            if key == "retry_on":
+                self._retry_on(value, path)
+                continue
             if key not in WORKFLOW_LIMITS:
                 self.say(
                     "unknown_key",
-                    f"`{_cut(key)}` means nothing in `workflow`.{_did_you_mean(_near(key, WORKFLOW_LIMITS))} "
+                    f"`{_cut(key)}` means nothing in `workflow`.{_did_you_mean(_near(key, WORKFLOW_KEYS))} "
                     f"Known are {known}.",
                     path,
                 )
@@ -336,6 +340,17 @@ class Examination:
             low, high = WORKFLOW_LIMITS[key]
             if type(value) is not int or not low <= value <= high:
                 self.say("out_of_range", f"`{key}` must be a whole number from {low} to {high:,}.", path)
+
+    def _retry_on(self, reasons, path: str):
+        known = ", ".join(RETRY_REASONS)
+        if not isinstance(reasons, list):
+            self.say("not_a_list", f"`retry_on` is a list of {known}; this is {_kind(reasons)}.", path)
+            return
+        for number, reason in enumerate(reasons):
+            if reason not in RETRY_REASONS:
+                word = str(reason)
+                said = f"`{_cut(word)}` is no reason to try again.{_did_you_mean(_near(word, RETRY_REASONS))}"
+                self.say("not_a_reason", f"{said} Known are {known}.", f"{path}[{number}]")
 
     # Objects: a class's name and its parameters, wherever they stand.
 

@@ -1,0 +1,157 @@
+"""Many jobs in one call: batches, and cancelling and retrying whatever a filter finds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef
+from django.utils import timezone
+
+from aiworkflow_project.db.conflicts import retried
+from jobs.models import Job, JobBatch, JobEvent
+from jobs.services import InactiveWorkflow, accept, as_before, new_job
+from workflows import engine
+from workflows.models import Workflow
+
+BATCH_MOST = 1_000  # jobs that one call makes
+CANCEL_MOST = 10_000  # jobs that one call cancels
+CHUNK = 500  # rows locked at once
+
+
+class NothingAccepted(Exception):
+    """Not one of a batch's items could be accepted; `refused` has the reasons by place in the batch."""
+
+    def __init__(self, refused: dict[int, engine.TriggerDataRefused]):
+        super().__init__("None of the items fits the workflow's inputs.")
+        self.refused = refused
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A batch: its jobs and the refused items, each by its place, counted from 0."""
+
+    batch: JobBatch
+    jobs: dict[int, Job]
+    refused: dict[int, engine.TriggerDataRefused]
+
+
+@retried
+def submit_batch(
+    workflow: Workflow,
+    items: list[dict],
+    *,
+    name: str = "",
+    created_by=None,
+    also: Callable[[Submitted], None] | None = None,
+    **common,
+) -> Submitted:
+    """Accept those of at most 1,000 `items` that fit, in one transaction, as the jobs of one batch.
+
+    An item is what `new_job` takes for one job; `common` is the same for all. Raises InactiveWorkflow, or
+    NothingAccepted.
+    """
+    batch = JobBatch(workspace_id=workflow.workspace_id, workflow=workflow, name=name, created_by=created_by)
+    jobs, refused = {}, {}
+    for number, item in enumerate(items):
+        try:
+            jobs[number] = new_job(workflow, **{"batch": batch, "created_by": created_by, **common, **item})
+        except engine.TriggerDataRefused as error:
+            refused[number] = error
+    if not jobs:
+        raise NothingAccepted(refused)
+    submitted = Submitted(batch, jobs, refused)
+    with transaction.atomic():
+        batch.save(force_insert=True)
+        accept(list(jobs.values()))
+        if also:
+            also(submitted)
+    return submitted
+
+
+@dataclass
+class Cancelled:
+    """`pending` jobs were cancelled and `running` ones asked to stop; `more` says that others are left."""
+
+    pending: int = 0
+    running: int = 0
+    more: bool = False
+
+
+def may_cancel(jobs) -> Cancelled:
+    """What `cancel_all` would do, counted."""
+    return Cancelled(jobs.pending().count(), _unasked(jobs).count())
+
+
+def cancel_all(jobs, most: int = CANCEL_MOST) -> Cancelled:
+    """Cancel a QuerySet's pending jobs and ask its running ones to stop, `most` of them."""
+    done = Cancelled()
+    while done.pending + done.running < most:
+        pending = _cancel_pending(jobs, min(CHUNK, most - done.pending))
+        running = _unasked(jobs).update(cancel_requested_at=timezone.now(), updated_at=timezone.now())
+        done.pending, done.running = done.pending + pending, done.running + running
+        if not pending and not running:  # not before: a job may be claimed, or put back, between the two
+            return done
+    done.more = jobs.pending().exists() or _unasked(jobs).exists()
+    return done
+
+
+def _unasked(jobs):
+    return jobs.running().filter(cancel_requested_at=None)
+
+
+@retried
+def _cancel_pending(jobs, most: int) -> int:
+    with transaction.atomic():
+        found = list(_locked(jobs.pending(), "attempt", "event_seq", most=most))
+        now = timezone.now()
+        ended = {"status": Job.Status.CANCELLED, "completed_at": now, "updated_at": now}
+        Job.objects.filter(pk__in=[job.pk for job in found]).update(event_seq=F("event_seq") + 1, **ended)
+        for job in found:
+            job.status, job.event_seq = Job.Status.CANCELLED, job.event_seq + 1
+        JobEvent.objects.bulk_create(job.state_event() for job in found)
+    return len(found)
+
+
+def _locked(jobs, *fields: str, most: int):
+    """Some of the jobs, which nobody else moves within this transaction. In one order, so that two such calls queue."""
+    mine = jobs.select_for_update(no_key=connection.features.has_select_for_no_key_update)
+    return mine.order_by("pk").only("status", *fields)[:most]
+
+
+@dataclass
+class Retried:
+    """The new jobs; why some could not be retried, by the first job's id; `more` are left for another call."""
+
+    jobs: list[Job] = field(default_factory=list)
+    refused: dict = field(default_factory=dict)
+    more: bool = False
+
+
+def retriable(jobs):
+    """Those of a QuerySet's jobs that are over and were not retried yet."""
+    return jobs.filter(status__in=Job.FINAL).filter(~Exists(Job.objects.filter(retry_of=OuterRef("pk"))))
+
+
+@retried
+def retry_all(jobs, *, most: int = BATCH_MOST, also: Callable[[Retried], None] | None = None, **fields) -> Retried:
+    """Submit each of a QuerySet's retriable jobs again, the oldest first, `most` of them, in one transaction."""
+    done = Retried()
+    with transaction.atomic():
+        chosen = list(retriable(jobs).order_by("created_at", "id").values_list("pk", flat=True)[:most])
+        # Once more, of what is locked by now: somebody may be retrying the same.
+        list(_locked(Job.objects.filter(pk__in=chosen), most=most))
+        firsts = retriable(Job.objects.filter(pk__in=chosen)).select_related("workflow__current_revision", "revision")
+        by_workflow: dict = {}
+        for first in firsts.order_by("created_at", "id").defer("result", "error_message"):
+            try:
+                job = new_job(first.workflow, first.trigger_data, **as_before(first), **fields)
+                by_workflow.setdefault(first.workflow_id, []).append(job)
+            except (InactiveWorkflow, engine.TriggerDataRefused) as error:
+                done.refused[first.pk] = error
+        for group in by_workflow.values():
+            accept(group)
+            done.jobs += group
+        done.more = len(chosen) == most and retriable(jobs).exclude(pk__in=chosen).exists()
+        if also:
+            also(done)
+    return done

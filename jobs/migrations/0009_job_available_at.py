@@ -1,0 +1,18 @@
+import django.db.models.functions
+import django.utils.timezone
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("jobs", "0008_job_waits_for")]
+    operations = [
+        migrations.AddField(
+            "job",
+            "available_at",
+            models.DateTimeField(
+                db_default=django.db.models.functions.Now(),
+                default=django.utils.timezone.now,
+                verbose_name="not before",
+            ),
+        )
+    ]
