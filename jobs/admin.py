@@ -24,6 +24,7 @@ from aiworkflow_project.templatetags.console import badge, duration, moment
 from jobs import dashboard, rendering, services
 from jobs.forms import RunForm
 from jobs.models import InvalidTransition, Job, JobEvent
+from jobs.waiting import why
 from workflows import engine
 from workflows.models import Workflow
 
@@ -335,7 +336,7 @@ class JobAdmin(admin.ModelAdmin):
     def _visible(self, request, pk) -> Job:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        related = ("workflow__current_revision", "revision", "created_by", "retry_of")
+        related = ("workflow__current_revision", "revision", "created_by", "retry_of", "batch")
         heavy = ("retry_of__trigger_data", "retry_of__result", "revision__pipeline_yaml")
         jobs = Job.objects.in_workspace(Workspace.DEFAULT_ID).select_related(*related).defer(*heavy)
         job = jobs.filter(pk=pk).first() if pk else None
@@ -354,6 +355,7 @@ def _story(job: Job) -> dict:
     return {
         "job": job,
         "lost": _lost_attempts(job),
+        "wait": why(job),
         "attempts": [_attempt(number, attempts[number]) for number in sorted(attempts, reverse=True)],
         "steps_cut": cut,
         "parts": rendering.parts(job.result) if job.result is not None else [],

@@ -52,7 +52,7 @@ class WorkflowAdmin(admin.ModelAdmin):
     show_facets = admin.ShowFacets.NEVER  # counting each choice would read the whole table
     actions = ("activate", "deactivate")
     fieldsets = (
-        (None, {"fields": (("name", "version"), "description", ("tags", "is_active"))}),
+        (None, {"fields": (("name", "version"), "description", ("tags", "concurrency_limit", "is_active"))}),
         (gettext_lazy("Pipeline"), {"fields": ("pipeline_yaml", "based_on"), "classes": ("pipeline",)}),
     )
     change_form_template = "admin/workflows/workflow/change_form.html"
@@ -147,7 +147,9 @@ class WorkflowAdmin(admin.ModelAdmin):
 
     def get_fieldsets(self, request, obj=None):
         if obj is not None and not self.has_change_permission(request, obj):
-            return ((None, {"fields": (("name", "version"), "description", ("tags", "is_active"))}),)
+            return (
+                (None, {"fields": (("name", "version"), "description", ("tags", "concurrency_limit", "is_active"))}),
+            )
         return super().get_fieldsets(request, obj)
 
     def save_model(self, request, obj, form, change):

@@ -43,7 +43,7 @@ class WorkflowForm(forms.ModelForm):
 
     class Meta:
         model = Workflow
-        fields = ("name", "version", "description", "tags", "is_active")
+        fields = ("name", "version", "description", "tags", "concurrency_limit", "is_active")
         widgets = {"description": forms.Textarea(attrs={"rows": 2})}
 
     def __init__(self, *args, **kwargs):

@@ -149,7 +149,7 @@ def tail(monkeypatch):
     """Runs followers of a fresh tailer against a script, and returns what each was told."""
 
     def run(script, *followers):
-        monkeypatch.setattr(events, "_read_in_thread", script)
+        monkeypatch.setattr(events, "read", script)
         monkeypatch.setattr(events, "POLL_SECONDS", 0.001)
 
         async def all_of_them():
@@ -201,7 +201,7 @@ def test_a_silent_stream_is_kept_alive(tail, monkeypatch):
 
 def test_what_happens_while_a_client_takes_a_keep_alive_is_not_lost(monkeypatch):
     job = uuid.uuid4()
-    monkeypatch.setattr(events, "_read_in_thread", Script({}, {}, {}, {job: ([(1, b"last")], True)}))
+    monkeypatch.setattr(events, "read", Script({}, {}, {}, {job: ([(1, b"last")], True)}))
     monkeypatch.setattr(events, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(events, "KEEP_ALIVE_SECONDS", 0.001)
 
@@ -219,7 +219,7 @@ def test_what_happens_while_a_client_takes_a_keep_alive_is_not_lost(monkeypatch)
 def test_a_slow_client_is_not_read_for_until_it_has_taken_what_it_has(monkeypatch):
     job = uuid.uuid4()
     script = Script(*[{job: ([(n, b"x")], False)} for n in range(1, 50)])
-    monkeypatch.setattr(events, "_read_in_thread", script)
+    monkeypatch.setattr(events, "read", script)
     monkeypatch.setattr(events, "POLL_SECONDS", 0.001)
 
     async def read_slowly():

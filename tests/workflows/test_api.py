@@ -61,6 +61,7 @@ def test_what_was_created_is_read_back(api, admin, make_workspace, checked):
     assert row == {
         "id": row["id"], "name_str": "智能问答", "description_text": "基于RAG", "hs_yaml_content": PROMPT_YAML,
         "version_str": "1.2.0", "is_active_flag": False, "tags_str": "RAG,问答,AI", "ai_workflow_revision_int": 1,
+        "concurrency_limit_int": None,
         "user_id": admin.pk, "created_at_time": row["created_at_time"], "updated_at_time": row["updated_at_time"],
     }  # fmt: skip
     assert made["Location"] == f"http://testserver{ALL}/{row['id']}"
