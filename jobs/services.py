@@ -5,7 +5,7 @@ import time
 from functools import partial
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django_q.tasks import async_task
 
 from aiworkflow_project.db.conflicts import retried
@@ -59,9 +59,13 @@ def retry(job: Job, *, created_by=None, request_id: str = "") -> Job:
     """Submit the data of a job that is over as a new job, on the workflow's current revision, naming the first."""
     if not job.is_over:
         raise InvalidTransition(f"A {job.status} job cannot be retried: it is not over yet.")
-    return submit(
-        job.workflow, job.trigger_data, name=job.name, created_by=created_by, request_id=request_id, retry_of=job
-    )
+    again = partial(submit, job.workflow, job.trigger_data, name=job.name, created_by=created_by, request_id=request_id)
+    try:
+        return again(retry_of=job)
+    except IntegrityError:
+        if Job.objects.filter(pk=job.pk).exists():
+            raise
+        return again()  # it was deleted meanwhile; a moment later the new job would have lost its name, too
 
 
 def wake_a_worker(request_id: str = "") -> None:

@@ -4,7 +4,7 @@ import hashlib
 import uuid
 
 from django.conf import settings
-from django.core.validators import MaxLengthValidator
+from django.core.validators import MaxLengthValidator, MaxValueValidator
 from django.db import models
 from django.db.models.functions import Concat
 from django.utils import timezone
@@ -59,6 +59,16 @@ class Workflow(models.Model):
     tags = models.CharField(_("tags"), max_length=500, blank=True, default="", help_text=_("Separated by commas."))
     current_revision = models.ForeignKey(
         "WorkflowRevision", on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("current revision")
+    )
+    # How many days after its end a job is kept, and its steps and events: 0 keeps them for ever, null as the site does.
+    keep_jobs_days = models.PositiveIntegerField(
+        _("keep finished jobs for"), null=True, blank=True, validators=[MaxValueValidator(settings.RETENTION_MOST_DAYS)]
+    )
+    keep_steps_days = models.PositiveIntegerField(
+        _("keep their steps and events for"),
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(settings.RETENTION_MOST_DAYS)],
     )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("created by")
