@@ -53,6 +53,7 @@ class WorkflowAdmin(admin.ModelAdmin):
     actions = ("activate", "deactivate")
     fieldsets = (
         (None, {"fields": (("name", "version"), "description", ("tags", "is_active"))}),
+        (None, {"fields": (("keep_jobs_days", "keep_steps_days"),)}),
         (gettext_lazy("Pipeline"), {"fields": ("pipeline_yaml", "based_on"), "classes": ("pipeline",)}),
     )
     change_form_template = "admin/workflows/workflow/change_form.html"
@@ -147,7 +148,7 @@ class WorkflowAdmin(admin.ModelAdmin):
 
     def get_fieldsets(self, request, obj=None):
         if obj is not None and not self.has_change_permission(request, obj):
-            return ((None, {"fields": (("name", "version"), "description", ("tags", "is_active"))}),)
+            return self.fieldsets[:2]
         return super().get_fieldsets(request, obj)
 
     def save_model(self, request, obj, form, change):
