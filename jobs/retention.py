@@ -134,7 +134,8 @@ def prune(workflow: Workflow, policy: Policy) -> Iterator[Amounts]:
     """Delete what is due of a workflow, a batch at each step, and yield what went: nothing, where nothing was found."""
     while jobs := _some(workflow, policy.steps_are_due):
         yield from _take_from(jobs)
-    while jobs := _some(workflow, policy.ended_too_long_ago, steps_pruned=True):
+    # As a list: `= TRUE` would be written without the `=`, and an index not be used beyond the workflow.
+    while jobs := _some(workflow, policy.ended_too_long_ago, steps_pruned__in=[True]):
         yield Amounts(jobs=(gone := _delete_jobs(jobs)))
         if not gone.rows:  # somebody else prunes, and took them
             break
