@@ -81,3 +81,29 @@ def test_jobs_that_are_retried_while_two_prune_go_and_every_retry_is_accepted(ma
                 assert Job.objects.get(pk=retried).retry_of_id is None
         finally:
             list(threads.map(leave, range(3)))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_retry_that_comes_while_its_job_is_being_deleted_waits_and_is_accepted(make_job):
+    old = make_job(status="completed", completed_at=timezone.now() - timedelta(days=100)).pk
+    job = Job.objects.select_related("workflow__current_revision").get(pk=old)
+    made = []
+
+    def retry():
+        made.append(services.retry(job).pk)
+        connection.close()
+
+    thread = threading.Thread(target=retry)
+
+    def begin_it_before_the_end(execute, sql, params, many, context):
+        if sql.replace("`", '"').startswith('DELETE FROM "ai_workflow_job" '):
+            thread.start()
+            thread.join(1)  # it waits for the end of this transaction, so that this is not waited out
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(begin_it_before_the_end):
+        list(retention.prune_site())
+    thread.join(30)
+
+    assert not Job.objects.filter(pk=old).exists()
+    assert Job.objects.get(pk=made[0]).retry_of_id is None
