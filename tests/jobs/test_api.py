@@ -49,7 +49,8 @@ def test_a_submitted_job_is_pending_and_pinned_to_the_revision(api, admin, submi
         "job_name_str": "天气", "trigger_data_json": GOOD, "status_str": "pending", "result_data_json": None,
         "error_code_str": None, "error_message_text": None, "started_at_time": None, "completed_at_time": None,
         "execution_time_seconds": None, "timeout_seconds": 3600, "attempt_int": 0, "max_attempts_int": 3,
-        "cancel_requested_at_time": None, "retry_of_id": None, "user_id": admin.pk,
+        "cancel_requested_at_time": None, "retry_of_id": None,
+        "steps_pruned_flag": False, "user_id": admin.pk,
         "created_at_time": row["created_at_time"], "updated_at_time": row["updated_at_time"],
     }  # fmt: skip
     assert answer["Location"] == f"http://testserver{ALL}/{row['id']}"
