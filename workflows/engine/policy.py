@@ -317,7 +317,8 @@ class Examination:
     def _workflow(self, workflow):
         if workflow is None:
             return
-        known = ", ".join(WORKFLOW_LIMITS)
+        keys = (*WORKFLOW_LIMITS, "keep_warm")
+        known = ", ".join(keys)
         if not isinstance(workflow, dict):
             self.say(
                 "workflow_not_a_mapping", f"`workflow` is a mapping of {known}; this is {_kind(workflow)}.", "workflow"
@@ -325,17 +326,29 @@ class Examination:
             return
         for key, value in workflow.items():
             path = f"workflow.{key}"
+            if key == "keep_warm":
+                self._keep_warm(value, path)
+                continue
             if key not in WORKFLOW_LIMITS:
                 self.say(
                     "unknown_key",
-                    f"`{_cut(key)}` means nothing in `workflow`.{_did_you_mean(_near(key, WORKFLOW_LIMITS))} "
-                    f"Known are {known}.",
+                    f"`{_cut(key)}` means nothing in `workflow`.{_did_you_mean(_near(key, keys))} Known are {known}.",
                     path,
                 )
                 continue
             low, high = WORKFLOW_LIMITS[key]
             if type(value) is not int or not low <= value <= high:
                 self.say("out_of_range", f"`{key}` must be a whole number from {low} to {high:,}.", path)
+
+    def _keep_warm(self, value, path):
+        if type(value) is not bool:
+            self.say("not_a_flag", "`keep_warm` must be true or false.", path)
+        elif value and not self.config.residents:
+            self.say(
+                "keep_warm_not_allowed",
+                "Runs may not share a process here. Leave `keep_warm` out, or let the operator set PIPELINE_RESIDENTS.",
+                path,
+            )
 
     # Objects: a class's name and its parameters, wherever they stand.
 
