@@ -51,7 +51,10 @@ def submit(
     with transaction.atomic():
         job.save(force_insert=True)
         job.state_event().save(force_insert=True)
-        transaction.on_commit(partial(wake_a_worker, request_id))
+        if settings.QUEUE_URL:
+            transaction.on_commit(partial(wake_a_worker, request_id))
+        else:  # the queue is in this database: one commit for both
+            async_task("jobs.tasks.work", request_id)
     return job
 
 
