@@ -14,6 +14,7 @@ from accounts.models import Workspace
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.errors import Conflict, Refused, field_errors, trigger_data_errors
 from aiworkflow_project.api.filters import StrictFilterBackend
+from aiworkflow_project.api.lists import ListMixin
 from aiworkflow_project.api.renderers import EventStreamRenderer, JSONRenderer
 from aiworkflow_project.db.prepared import Prepared
 from jobs import services
@@ -43,7 +44,7 @@ _workflow = Prepared(
 )
 
 
-class JobViewSet(GenericViewSet):
+class JobViewSet(ListMixin, GenericViewSet):
     """`ai_workflow_job`: runs of definitions on given trigger data."""
 
     queryset = Job.objects.all()
@@ -82,7 +83,7 @@ class JobViewSet(GenericViewSet):
 
     def list(self, request):
         """List jobs, newest first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        page = self.page()
         return self.get_paginated_response(page)
 
     @extend_schema(operation_id="ai_workflow_job_submit", responses={201: JobSerializer})
@@ -162,7 +163,7 @@ def _further_errors(workflow, body) -> list[dict]:
     return []
 
 
-class StepViewSet(GenericViewSet):
+class StepViewSet(ListMixin, GenericViewSet):
     """The steps of a job, in the order in which they started; the attempts one after another."""
 
     queryset = JobStep.objects.all()
@@ -180,7 +181,7 @@ class StepViewSet(GenericViewSet):
 
     @extend_schema(operation_id="ai_workflow_job_steps")
     def list(self, request, pk):
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        page = self.page()
         if not page and not Job.objects.filter(pk=pk, workspace_id=workspace_id_of(request)).exists():
             raise Http404
         return self.get_paginated_response(page)
