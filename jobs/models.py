@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -23,6 +23,7 @@ class LeaseLost(Exception):
     """The job is no longer this worker's: it ended, was taken over, or was put back. Write nothing more."""
 
 
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 BACKOFF_FIRST, BACKOFF_LONGEST = 5.0, 900.0  # seconds
 
 # The order of a queue: the most urgent first, then who has waited longest.
@@ -223,8 +224,9 @@ class Job(models.Model):
     waits_for = models.CharField(
         _("waits for"), max_length=10, choices=WaitsFor.choices, default=WaitsFor.WORKER, db_default="worker"
     )
-    # From when on it may be tried: its creation, the time that was asked for, or the end of a backoff.
-    available_at = models.DateTimeField(_("not before"), default=timezone.now, db_default=Now())
+    # From when on it may be tried: its creation, the time that was asked for, or the end of a backoff. The database's
+    # own default, for a release that does not know the column, is a constant: MatrixOne takes no expression there.
+    available_at = models.DateTimeField(_("not before"), default=timezone.now, db_default=LONG_AGO)
     # Attempts that do not count towards max_attempts: a planned stop ended them, not a fault.
     spared_attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     lease_token = models.UUIDField(null=True, editable=False)

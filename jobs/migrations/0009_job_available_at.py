@@ -1,4 +1,5 @@
-import django.db.models.functions
+import datetime
+
 import django.utils.timezone
 from django.db import migrations, models
 
@@ -10,7 +11,7 @@ class Migration(migrations.Migration):
             "job",
             "available_at",
             models.DateTimeField(
-                db_default=django.db.models.functions.Now(),
+                db_default=datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC),
                 default=django.utils.timezone.now,
                 verbose_name="not before",
             ),
