@@ -55,7 +55,7 @@ with connection.cursor() as cursor:
     assert connection.introspection.get_relations(cursor, "ai_workflow_job")["workflow_id"] == ("id", "ai_workflow_def")
 assert found["PRIMARY"]["primary_key"] and found["PRIMARY"]["columns"] == ["id"]
 assert ("ai_workflow_def", "id") in [one["foreign_key"] for one in found.values()]
-assert found["job_to_claim"]["columns"] == ["status", "created_at", "id"]
+assert found["job_ready"]["columns"] == ["status", "waits_for", "priority", "available_at", "id"]
 """
 
 
