@@ -208,7 +208,7 @@ def test_a_running_job_can_be_cancelled_and_retried(open_page, site):
     expect(page.locator("#job-head .badge-cancelled")).to_be_visible()
 
     page.get_by_role("button", name="Retry").click()
-    expect(page.locator(".facts")).to_contain_text("Retry of")
+    expect(page.get_by_role("region", name="About this job")).to_contain_text("Retry of")
     expect(page.locator("h1")).to_contain_text("要取消的作业")
     assert job["id"] not in page.url
     page.get_by_role("button", name="Cancel").click()
