@@ -7,10 +7,10 @@ meanwhile: the limit holds however many submit, finish and sweep at once.
 
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
-from aiworkflow_project.db.conflicts import retried
+from aiworkflow_project.db.conflicts import locked, retried
 from jobs.models import QUEUE_ORDER, Job
 from workflows.models import Workflow
 
@@ -26,9 +26,7 @@ def admit(workflow_id: UUID) -> int:
     room, ready = Job.WaitsFor.ROOM, Job.WaitsFor.WORKER
     jobs = Job.objects.filter(workflow=workflow_id)
     with transaction.atomic():
-        # Not against those who only refer to the workflow, as each new job does.
-        lock = Workflow.objects.select_for_update(no_key=connection.features.has_select_for_no_key_update)
-        limit = lock.values_list("concurrency_limit", flat=True).get(pk=workflow_id)
+        limit = locked(Workflow.objects).values_list("concurrency_limit", flat=True).get(pk=workflow_id)
         if limit is None:
             return jobs.waiting_for_room().update(waits_for=ready)
         taken = jobs.admitted().count()  # in one statement: a job may be claimed at this moment

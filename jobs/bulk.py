@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
-from aiworkflow_project.db.conflicts import retried
+from aiworkflow_project.db.conflicts import locked, retried
 from jobs.models import Job, JobBatch, JobEvent
 from jobs.services import InactiveWorkflow, accept, as_before, new_job
 from workflows import engine
@@ -102,7 +102,7 @@ def _unasked(jobs):
 @retried
 def _cancel_pending(jobs, most: int) -> int:
     with transaction.atomic():
-        found = list(_locked(jobs.pending(), "attempt", "event_seq", most=most))
+        found = list(_some_locked(jobs.pending(), "attempt", "event_seq", most=most))
         now = timezone.now()
         ended = {"status": Job.Status.CANCELLED, "completed_at": now, "updated_at": now}
         Job.objects.filter(pk__in=[job.pk for job in found]).update(event_seq=F("event_seq") + 1, **ended)
@@ -112,10 +112,9 @@ def _cancel_pending(jobs, most: int) -> int:
     return len(found)
 
 
-def _locked(jobs, *fields: str, most: int):
+def _some_locked(jobs, *fields: str, most: int):
     """Some of the jobs, which nobody else moves within this transaction. In one order, so that two such calls queue."""
-    mine = jobs.select_for_update(no_key=connection.features.has_select_for_no_key_update)
-    return mine.order_by("pk").only("status", *fields)[:most]
+    return locked(jobs).order_by("pk").only("status", *fields)[:most]
 
 
 @dataclass
@@ -139,7 +138,7 @@ def retry_all(jobs, *, most: int = BATCH_MOST, also: Callable[[Retried], None] |
     with transaction.atomic():
         chosen = list(retriable(jobs).order_by("created_at", "id").values_list("pk", flat=True)[:most])
         # Once more, of what is locked by now: somebody may be retrying the same.
-        list(_locked(Job.objects.filter(pk__in=chosen), most=most))
+        list(_some_locked(Job.objects.filter(pk__in=chosen), most=most))
         firsts = retriable(Job.objects.filter(pk__in=chosen)).select_related("workflow__current_revision", "revision")
         by_workflow: dict = {}
         for first in firsts.order_by("created_at", "id").defer("result", "error_message"):

@@ -381,7 +381,7 @@ class Job(models.Model):
     def complete(self, result, seconds: float) -> None:
         self._finish(Job.Status.COMPLETED, seconds, result=result)
 
-    def fail(self, code: str, message: str, seconds: float, *, transient: bool = False) -> None:
+    def fail(self, code: str, message: str, seconds: float, transient: bool = False) -> None:
         """The run failed: that is the end, or, where `retry_on` names such an error, the attempt's only.
 
         Then the job is pending again, and not before a backoff is over.

@@ -76,8 +76,7 @@ def accept(jobs: list[Job]) -> None:
     if any(job.waits_for == Job.WaitsFor.ROOM for job in jobs):
         transaction.on_commit(partial(admit, jobs[0].workflow_id), robust=True)
     if any(job.waits_for != Job.WaitsFor.TIME for job in jobs):
-        for _ in range(min(len(jobs), settings.WORKERS)):
-            transaction.on_commit(partial(wake_a_worker, jobs[0].request_id))
+        transaction.on_commit(partial(wake_workers, len(jobs), jobs[0].request_id))
 
 
 @retried
@@ -109,6 +108,12 @@ def as_before(job: Job) -> dict:
     usual = usual_control(job.revision.description)
     control = {name: getattr(job, name) for name in usual if getattr(job, name) != usual[name]}
     return {"name": job.name, "retry_of": job, "control": control}
+
+
+def wake_workers(jobs: int, request_id: str = "") -> None:
+    """Tell the queue of so many jobs, once for each worker process that this site starts at most."""
+    for _ in range(min(jobs, settings.WORKERS)):
+        wake_a_worker(request_id)
 
 
 def wake_a_worker(request_id: str = "") -> None:

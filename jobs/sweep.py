@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from aiworkflow_project.logging import request_id
 from jobs.admission import admit_all, release_due
 from jobs.models import Job
-from jobs.services import wake_a_worker
+from jobs.services import wake_workers
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +36,16 @@ def sweep() -> int:
             if job.recover():
                 recovered += 1
                 logger.warning("Job %s: its worker %s was lost; it is %s.", job.pk, job.worker_name, job.status)
-    let_in = release_due() + admit_all()
+    let_in = admit_all()
     if recovered or let_in or Job.objects.ready().filter(updated_at__lt=Now() - WAITED_TOO_LONG).exists():
-        _wake_workers()
+        wake_workers(settings.WORKERS)
     return recovered
 
 
 def start_what_is_due() -> None:
     """Let in the jobs whose time has come, and wake workers for them."""
-    if release_due():
-        _wake_workers()
-
-
-def _wake_workers() -> None:
-    for _ in range(settings.WORKERS):
-        wake_a_worker()
+    if released := release_due():
+        wake_workers(released)
 
 
 def _lost() -> list[UUID]:

@@ -17,13 +17,13 @@ class Wait:
     ten of them at most.
     """
 
-    reason: str
+    reason: str | None
     until: datetime | None = None
     ahead: Count | None = None
     limit: int | None = None
     holders: list[Job] = field(default_factory=list)
-    workers: int = 0
-    places: int = 0
+    workers: int | None = None
+    places: int | None = None
 
 
 def why(job: Job) -> Wait | None:

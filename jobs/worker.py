@@ -14,7 +14,6 @@ import socket
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from multiprocessing import RawValue
 
 from django.conf import settings
@@ -277,8 +276,8 @@ class Supervisor:
             self._settle(attempt, job.fail, "timed_out", _over_the_limit(job), attempt.seconds)
         else:
             where = f"{outcome['component']}: " if outcome.get("component") else ""
-            failed = partial(job.fail, transient=outcome.get("transient", False))
-            self._settle(attempt, failed, outcome["code"], where + outcome["message"], attempt.seconds)
+            told = (outcome["code"], where + outcome["message"], attempt.seconds, outcome.get("transient", False))
+            self._settle(attempt, job.fail, *told)
 
     def _settle(self, attempt: Attempt, finish=None, *args) -> None:
         """Write what has gathered and, with `finish`, make the attempt's last move, in one transaction.
@@ -323,9 +322,7 @@ class Supervisor:
 
     def _not_stored(self, attempt: Attempt, finish, refused: DataError) -> None:
         logger.error("The database can't store what job %s did.", attempt.job.pk, exc_info=refused)
-        if (
-            getattr(finish, "func", finish) == attempt.job.fail
-        ):  # not even that: the lease runs out, and the sweep finds the job
+        if finish == attempt.job.fail:  # not even that: the lease runs out, and the sweep finds the job
             self._drop(attempt)
             return
         attempt.was_written()

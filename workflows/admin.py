@@ -147,9 +147,7 @@ class WorkflowAdmin(admin.ModelAdmin):
 
     def get_fieldsets(self, request, obj=None):
         if obj is not None and not self.has_change_permission(request, obj):
-            return (
-                (None, {"fields": (("name", "version"), "description", ("tags", "concurrency_limit", "is_active"))}),
-            )
+            return self.fieldsets[:1]
         return super().get_fieldsets(request, obj)
 
     def save_model(self, request, obj, form, change):

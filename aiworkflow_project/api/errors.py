@@ -103,16 +103,21 @@ TABLE = [
 ]
 
 
+def as_answer(error: Exception) -> exceptions.APIException | None:
+    """What the table makes of an error of ours, or None when it does not know it."""
+    for kind, convert in TABLE:
+        if isinstance(error, kind):
+            return convert(error)
+    return None
+
+
 class ExceptionHandler(BaseHandler):
     """Turns whatever a view raised into a problem document."""
 
     def convert_known_exceptions(self, exc):
-        for kind, convert in TABLE:
-            if isinstance(exc, kind):
-                if isinstance(exc, (OperationalError, InterfaceError, IntegrityError, DataError)):
-                    logger.warning("The database refused: %s", exc, exc_info=exc)
-                return convert(exc)
-        return super().convert_known_exceptions(exc)
+        if isinstance(exc, (OperationalError, InterfaceError, IntegrityError, DataError)):
+            logger.warning("The database refused: %s", exc, exc_info=exc)
+        return as_answer(exc) or super().convert_known_exceptions(exc)
 
     def get_response(self, exc, data):
         # Not DRF's Response: a problem is a problem, whatever the client would rather accept.

@@ -1,4 +1,4 @@
-"""Writing again where the database gave a transaction up for the sake of another."""
+"""Writing beside others: locking rows, and again where the database gave a transaction up for the sake of another."""
 
 import random
 import time
@@ -32,6 +32,11 @@ def retried(write):
         return write(*args, **kwargs)
 
     return run
+
+
+def locked(rows):
+    """The QuerySet with its rows locked until the transaction ends; not against those who only refer to a row."""
+    return rows.select_for_update(no_key=connection.features.has_select_for_no_key_update)
 
 
 def is_conflict(error: OperationalError) -> bool:

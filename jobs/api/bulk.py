@@ -10,7 +10,7 @@ from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
 from aiworkflow_project.api.authentication import workspace_id_of
-from aiworkflow_project.api.errors import Refused, field_errors, trigger_data_errors
+from aiworkflow_project.api.errors import Refused, as_answer, field_errors, trigger_data_errors
 from aiworkflow_project.api.filters import FlagField, StrictFilterBackend, strangers, translated
 from aiworkflow_project.api.idempotency import idempotent
 from aiworkflow_project.api.schema import IDEMPOTENCY_KEY
@@ -27,7 +27,6 @@ from jobs.api.serializers import (
 )
 from jobs.api.views import named_workflow
 from jobs.models import Job, JobBatch
-from jobs.services import InactiveWorkflow
 from workflows import engine
 
 DRY_RUN = OpenApiParameter("dry_run", bool, description="Only count what would be done.")
@@ -55,13 +54,8 @@ class BatchViewSet(GenericViewSet):
         accepted are refused one by one; when none can be accepted, nothing is created.
         """
         workflow = named_workflow(request)
-        body = BatchSubmitSerializer(data=request.data)
-        wrong = [] if body.is_valid() else field_errors(body.errors)
-        if workflow is None and not any(error["field"] == "ai_workflow_def_id" for error in wrong):
-            said = {"code": "does_not_exist", "detail": "There is no such definition."}
-            wrong.append({"field": "ai_workflow_def_id", **said})
-        if wrong:
-            raise Refused(wrong)
+        body = BatchSubmitSerializer(data=request.data, context={"workflow": workflow})
+        body.is_valid(raise_exception=True)
         common = {name: value for name, value in request.data.items() if name not in ("items", "batch_name_str")}
         valid, refused = {}, {}
         for number, item in enumerate(body.validated_data["items"]):
@@ -72,9 +66,12 @@ class BatchViewSet(GenericViewSet):
                 refused[number] = field_errors(one.errors)
         places = list(valid)
 
+        def all_errors(of_data: dict[int, engine.TriggerDataRefused]) -> dict[int, list[dict]]:
+            return refused | {places[number]: trigger_data_errors(error) for number, error in of_data.items()}
+
         def respond(submitted: bulk.Submitted) -> Response:
             jobs = {places[number]: job for number, job in submitted.jobs.items()}
-            errors = refused | {places[number]: trigger_data_errors(e) for number, e in submitted.refused.items()}
+            errors = all_errors(submitted.refused)
             items = [_item(n, jobs[n].pk if n in jobs else None, errors.get(n, [])) for n in sorted({*jobs, *errors})]
             where = reverse("ai_workflow_job_batch", args=[submitted.batch.pk], request=request)
             answer = BatchSerializer.row(submitted.batch) | {"items": items}
@@ -90,7 +87,7 @@ class BatchViewSet(GenericViewSet):
                 also=keep(respond),
             )
         except bulk.NothingAccepted as nothing:
-            errors = refused | {places[number]: trigger_data_errors(e) for number, e in nothing.refused.items()}
+            errors = all_errors(nothing.refused)
             raise Refused(
                 [{**error, "field": f"items[{n}].{error['field']}"} for n in sorted(errors) for error in errors[n]]
             ) from nothing
@@ -181,15 +178,9 @@ class BulkViewSet(GenericViewSet):
 
 def _retried(done: bulk.Retried) -> Response:
     made = [{"retry_of_id": job.retry_of_id, "id": job.pk, "errors": []} for job in done.jobs]
-    refused = [{"retry_of_id": pk, "id": None, "errors": _errors(error)} for pk, error in done.refused.items()]
+    refused = [{"retry_of_id": pk, "id": None, "errors": as_answer(error).errors} for pk, error in done.refused.items()]
     answer = {"dry_run_flag": False, "jobs_int": len(made), "more_flag": done.more, "items": made + refused}
     return Response(answer, status=status.HTTP_201_CREATED if made else status.HTTP_200_OK)
-
-
-def _errors(error: InactiveWorkflow | engine.TriggerDataRefused) -> list[dict]:
-    if isinstance(error, InactiveWorkflow):
-        return [{"field": "ai_workflow_def_id", "code": "inactive", "detail": str(error)}]
-    return trigger_data_errors(error)
 
 
 def _item(number: int, pk, errors: list[dict]) -> dict:

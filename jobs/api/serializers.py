@@ -43,10 +43,18 @@ class ReasonsField(StrictCharField):
         return ",".join(reasons)
 
 
-class JobSerializer(WireSerializer):
-    """Writing takes the workflow itself from the context: whoever calls has looked it up."""
+class OfWorkflow(serializers.Serializer):
+    """A body that names a definition. The context has it, or None: whoever calls has looked it up."""
 
     ai_workflow_def_id = serializers.UUIDField()
+
+    def validate_ai_workflow_def_id(self, value):
+        if self.context["workflow"] is None:
+            raise serializers.ValidationError("There is no such definition.", code="does_not_exist")
+        return value
+
+
+class JobSerializer(OfWorkflow, WireSerializer):
     trigger_data_json = TriggerDataField(default=dict, help_text="A JSON object, or a string that holds one.")
     status_str = serializers.ChoiceField(
         Job.Status.choices, default=Job.Status.PENDING, help_text="Only the service moves it on from `pending`."
@@ -105,11 +113,6 @@ class JobSerializer(WireSerializer):
             "not_before_time": {"help_text": "It is not tried before. While it waits after a failure: until when."},
         }
 
-    def validate_ai_workflow_def_id(self, value):
-        if self.context["workflow"] is None:
-            raise serializers.ValidationError("There is no such definition.", code="does_not_exist")
-        return value
-
     def validate_status_str(self, value):
         if value != Job.Status.PENDING:
             raise serializers.ValidationError("A job is submitted as pending.", code="not_pending")
@@ -126,10 +129,9 @@ def asked_for(values: dict) -> dict:
     }
 
 
-class BatchSubmitSerializer(serializers.Serializer):
+class BatchSubmitSerializer(OfWorkflow):
     """A batch: what is common to its jobs, as in a job's own body, and the items, which may say otherwise."""
 
-    ai_workflow_def_id = serializers.UUIDField()
     batch_name_str = StrictCharField(max_length=255, allow_blank=True, default="")
     items = serializers.ListField(
         child=serializers.DictField(), allow_empty=False, max_length=BATCH_MOST, help_text="Bodies of jobs, in part."

@@ -22,38 +22,35 @@ WAIT = re.compile(r'\s*wait\s*=\s*"?(\d{1,6})"?\s*(;.*)?', re.IGNORECASE)
 
 def told(wait: Wait | None) -> dict:
     """Why a job waits, as WaitSerializer describes it."""
-    ahead = wait.ahead if wait else None
+    wait = wait or Wait(None)
     return {
-        "reason_str": wait.reason if wait else None,
-        "detail_text": _detail(wait) if wait else None,
-        "until_time": wait.until if wait else None,
-        "position_int": None if ahead is None else ahead.number + 1,
-        "concurrency_limit_int": wait.limit if wait else None,
-        "held_by": [
-            {"id": job.pk, "job_name_str": job.name, "status_str": job.status} for job in (wait.holders if wait else ())
-        ],
-        "workers_int": wait.workers if wait and wait.reason in ("queue", "no_worker") else None,
-        "places_int": wait.places if wait and wait.reason in ("queue", "no_worker") else None,
+        "reason_str": wait.reason,
+        "detail_text": _detail(wait),
+        "until_time": wait.until,
+        "position_int": None if wait.ahead is None else wait.ahead.number + 1,
+        "concurrency_limit_int": wait.limit,
+        "held_by": [{"id": job.pk, "job_name_str": job.name, "status_str": job.status} for job in wait.holders],
+        "workers_int": wait.workers,
+        "places_int": wait.places,
     }
 
 
-def _detail(wait: Wait) -> str:
-    position = f"{wait.ahead.number + 1:,}" + (" or later" if wait.ahead.more else "") if wait.ahead is not None else ""
+def _detail(wait: Wait) -> str | None:
     match wait.reason:
+        case None:
+            return None
         case "not_before":
             return "It was submitted to start no sooner than until_time."
         case "backoff":
             return "Its last attempt failed. The next one starts no sooner than until_time."
         case "held":
             return "Its definition's concurrency limit is 0: no job of it starts until that is changed."
-        case "limit":
-            return (
-                f"Its definition's concurrency limit of {wait.limit} is reached. Its place in that queue: {position}."
-            )
         case "no_worker":
             return "No worker is alive: it starts when one is."
-        case _:
-            return f"It waits for a free place among {wait.places} of the workers. Its place in the queue: {position}."
+    place = f"{wait.ahead.number + 1:,}" + (" or later" if wait.ahead.more else "")
+    if wait.reason == "limit":
+        return f"Its definition's concurrency limit of {wait.limit} is reached. Its place in that queue: {place}."
+    return f"It waits for a free place among {wait.places} of the workers. Its place in the queue: {place}."
 
 
 def may_wait(submit):
