@@ -93,7 +93,7 @@ def navigation(request, apps: list[dict], counts) -> list[dict]:
     for title, names in GROUPS:
         entries = [_entry(request, models.pop(name)) for name in names if name in models]
         if counts is not None and "Job" in names:
-            entries += _job_shortcuts(request, counts)
+            entries += [*_job_shortcuts(request, counts), _storage(request)]
         groups.append({"title": title, "entries": entries})
     groups.append({"title": _("Other"), "entries": [_entry(request, model) for model in models.values()]})
     return [group for group in groups if group["entries"]]
@@ -104,7 +104,9 @@ def _entry(request, model: dict) -> dict:
         "label": model["name"],
         "url": model["admin_url"],
         "add_url": model["add_url"],
-        "current": request.path.startswith(model["admin_url"]) and "status__exact" not in request.GET,
+        "current": request.path.startswith(model["admin_url"])
+        and "status__exact" not in request.GET
+        and request.path != reverse("admin:jobs_job_storage"),
         "icon": model["object_name"].lower(),
     }
 
@@ -124,3 +126,8 @@ def _job_shortcuts(request, counts) -> list[dict]:
         }
         for status, label in labels.items()
     ]
+
+
+def _storage(request) -> dict:
+    url = reverse("admin:jobs_job_storage")
+    return {"label": _("Storage"), "url": url, "current": request.path == url, "icon": "storage"}

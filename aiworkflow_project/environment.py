@@ -29,7 +29,7 @@ def text(name: str, default: str = "") -> str:
     return value if value else default
 
 
-def integer(name: str, default: int, *, least: int = 0) -> int:
+def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
     value = text(name, str(default))
     try:
         number = int(value)
@@ -37,6 +37,8 @@ def integer(name: str, default: int, *, least: int = 0) -> int:
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
     if number < least:
         raise ImproperlyConfigured(f"{name} must be at least {least}, not {number}.")
+    if most is not None and number > most:
+        raise ImproperlyConfigured(f"{name} must be at most {most}, not {number}.")
     return number
 
 

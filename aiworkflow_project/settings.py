@@ -253,6 +253,12 @@ JOBS_PER_WORKER = environment.integer("JOBS_PER_WORKER", 16, least=1)
 JOB_SWEEP_SECONDS = environment.integer("JOB_SWEEP_SECONDS", 5, least=1)
 DRAIN_SECONDS = environment.integer("DRAIN_SECONDS", 25, least=1)
 
+# --- Retention: days after a job's end; 0 keeps for ever -------------------------------------------------------------
+
+RETENTION_MOST_DAYS = 36_500  # no database can count much further back from now
+RETENTION_JOBS_DAYS = environment.integer("RETENTION_JOBS_DAYS", 30, most=RETENTION_MOST_DAYS)
+RETENTION_STEPS_DAYS = environment.integer("RETENTION_STEPS_DAYS", 7, most=RETENTION_MOST_DAYS)
+
 # --- The queue (django-q2), which only wakes workers up -------------------------------------------------------------
 
 QUEUE_URL = environment.text("QUEUE_URL")

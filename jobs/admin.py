@@ -5,6 +5,7 @@ import shlex
 import uuid
 from datetime import timedelta
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -21,15 +22,18 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import Workspace
 from aiworkflow_project.templatetags.console import badge, duration, moment
-from jobs import dashboard, rendering, services
+from jobs import dashboard, rendering, services, sizes
 from jobs.forms import RunForm
 from jobs.models import InvalidTransition, Job, JobEvent
+from jobs.retention import Policy
 from jobs.waiting import why
 from workflows import engine
 from workflows.models import Workflow
 
 STEPS_AT_MOST = 300
 STATES_AT_MOST = 100
+STORAGE_SECONDS = 2.0  # for which the page on storage measures
+WORKFLOWS_SHOWN = 200
 TOKENS_AT_MOST = 2_000  # events of streamed text that a page reads when it opens
 WORKFLOWS_OFFERED = 50
 LOST = {
@@ -221,6 +225,7 @@ class JobAdmin(admin.ModelAdmin):
     def get_urls(self):
         wrap = self.admin_site.admin_view
         return [
+            path("storage/", wrap(self.storage_view), name="jobs_job_storage"),
             path("<uuid:pk>/live/", wrap(self.live_view), name="jobs_job_live"),
             path("<uuid:pk>/cancel/", wrap(self.cancel_view), name="jobs_job_cancel"),
             path("<uuid:pk>/retry/", wrap(self.retry_view), name="jobs_job_retry"),
@@ -253,6 +258,21 @@ class JobAdmin(admin.ModelAdmin):
         response = JsonResponse({"seq": job.event_seq, "over": job.is_over, "status": job.status, "pieces": pieces})
         response["Cache-Control"] = "no-store"
         return response
+
+    def storage_view(self, request):
+        """How much the jobs of each workflow take up, and what retention does about it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        report = sizes.report(Workspace.DEFAULT_ID, seconds=STORAGE_SECONDS)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Storage"),
+            "report": report,
+            "shown": report.sizes[:WORKFLOWS_SHOWN],
+            "site": Policy(settings.RETENTION_JOBS_DAYS, settings.RETENTION_STEPS_DAYS),
+        }
+        return TemplateResponse(request, "admin/jobs/job/storage.html", context)
 
     def add_view(self, request, form_url="", extra_context=None):
         """Run a workflow: choose it, fill in its inputs, and go to the job's page."""

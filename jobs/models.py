@@ -234,6 +234,9 @@ class Job(models.Model):
     worker_name = models.CharField(_("worker"), max_length=120, blank=True, default="")
     cancel_requested_at = models.DateTimeField(_("cancel asked for"), null=True, editable=False)
     event_seq = models.PositiveIntegerField(default=1, editable=False)  # the last event's number
+    # True once retention took its steps and events, until then NULL: a column that may be null is added at once to a
+    # table of any size, on every database.
+    steps_pruned = models.BooleanField(null=True, editable=False)
 
     objects = JobQuerySet.as_manager()
 
@@ -262,6 +265,7 @@ class Job(models.Model):
             models.Index(
                 fields=["workflow", "status", "waits_for", "-priority", "available_at", "id"], name="job_for_room"
             ),
+            models.Index(fields=["workflow", "steps_pruned", "completed_at"], name="job_to_prune"),
             models.Index(fields=["workspace", "-updated_at", "-id"], name="job_by_change"),
             models.Index(fields=["workspace", "-completed_at", "-id"], name="job_by_end"),
             models.Index(fields=["status", "waits_for", "-priority", "available_at", "id"], name="job_ready"),
@@ -541,9 +545,13 @@ class WorkerQuerySet(models.QuerySet):
     def alive(self):
         return self.filter(last_seen_at__gte=Now() - self.SILENCE)
 
+    def eldest(self):
+        """The name of the one that has been alive for longest, or None: who does what one is enough for."""
+        return self.alive().order_by("started_at", "name").values_list("name", flat=True).first()
+
 
 class Worker(models.Model):
-    """A `manage.py qcluster` that reported lately; its row is for people to see, nothing depends on it."""
+    """A `manage.py qcluster` that reported lately; its row is for people to see, and no job depends on it."""
 
     name = models.CharField(_("name"), max_length=120, primary_key=True)  # host:pid
     processes = models.PositiveSmallIntegerField(_("processes"))

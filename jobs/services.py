@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -100,7 +100,13 @@ def retry(job: Job, **fields) -> Job:
     """
     if not job.is_over:
         raise InvalidTransition(f"A {job.status} job cannot be retried: it is not over yet.")
-    return submit(job.workflow, job.trigger_data, **as_before(job), **fields)
+    again = partial(submit, job.workflow, job.trigger_data, **fields)
+    try:
+        return again(**as_before(job))
+    except IntegrityError:
+        if Job.objects.filter(pk=job.pk).exists():
+            raise
+        return again(**as_before(job) | {"retry_of": None})  # it was deleted meanwhile
 
 
 def as_before(job: Job) -> dict:

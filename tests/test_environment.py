@@ -117,3 +117,10 @@ def test_words_are_comma_separated_without_blanks(setenv):
     assert environment.words("THING") == []
     setenv("THING", " a.example.com, ,b.example.com,例子.中国 ,")
     assert environment.words("THING") == ["a.example.com", "b.example.com", "例子.中国"]
+
+
+def test_a_number_above_the_most_is_refused(setenv):
+    setenv("THING", "11")
+
+    with pytest.raises(ImproperlyConfigured, match="THING must be at most 10, not 11"):
+        environment.integer("THING", 1, most=10)

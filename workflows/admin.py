@@ -54,6 +54,7 @@ class WorkflowAdmin(admin.ModelAdmin):
     fieldsets = (
         (None, {"fields": (("name", "version"), "description", ("tags", "concurrency_limit", "is_active"))}),
         (gettext_lazy("Pipeline"), {"fields": ("pipeline_yaml", "based_on"), "classes": ("pipeline",)}),
+        (gettext_lazy("Retention"), {"fields": (("keep_jobs_days", "keep_steps_days"),)}),
     )
     change_form_template = "admin/workflows/workflow/change_form.html"
 
@@ -147,7 +148,7 @@ class WorkflowAdmin(admin.ModelAdmin):
 
     def get_fieldsets(self, request, obj=None):
         if obj is not None and not self.has_change_permission(request, obj):
-            return self.fieldsets[:1]
+            return tuple(each for each in self.fieldsets if "pipeline_yaml" not in each[1]["fields"])
         return super().get_fieldsets(request, obj)
 
     def save_model(self, request, obj, form, change):

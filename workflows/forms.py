@@ -4,6 +4,7 @@ import re
 from difflib import SequenceMatcher
 
 from django import forms
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from workflows import engine
@@ -28,6 +29,9 @@ outputs:
 """
 
 
+SITE_DAYS = {"keep_jobs_days": "RETENTION_JOBS_DAYS", "keep_steps_days": "RETENTION_STEPS_DAYS"}
+
+
 class WorkflowForm(forms.ModelForm):
     pipeline_yaml = forms.CharField(
         label=_("Pipeline YAML"),
@@ -43,11 +47,23 @@ class WorkflowForm(forms.ModelForm):
 
     class Meta:
         model = Workflow
-        fields = ("name", "version", "description", "tags", "concurrency_limit", "is_active")
+        fields = (
+            "name",
+            "version",
+            "description",
+            "tags",
+            "concurrency_limit",
+            "is_active",
+            "keep_jobs_days",
+            "keep_steps_days",
+        )
         widgets = {"description": forms.Textarea(attrs={"rows": 2})}
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        for name, days in SITE_DAYS.items():
+            if name in self.fields:  # not for those who may only look
+                self.fields[name].help_text = _site_says(getattr(settings, days))
         revision = self.instance.current_revision
         self.stored = revision.pipeline_yaml if revision else ""
         if revision:
@@ -79,6 +95,12 @@ class WorkflowForm(forms.ModelForm):
                     _("The pipeline cannot be checked now, because the runner does not answer. Try again in a moment."),
                 )
         return cleaned
+
+
+def _site_says(days: int) -> str:
+    if not days:
+        return _("Days after their end. Empty: as the site does, for ever.")
+    return _("Days after their end; 0 for ever. Empty: as the site does, %(days)s days.") % {"days": days}
 
 
 def placed(problem: engine.Problem) -> str:

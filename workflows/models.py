@@ -68,6 +68,16 @@ class Workflow(models.Model):
     current_revision = models.ForeignKey(
         "WorkflowRevision", on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("current revision")
     )
+    # How many days after its end a job is kept, and its steps and events: 0 keeps them for ever, null as the site does.
+    keep_jobs_days = models.PositiveIntegerField(
+        _("keep finished jobs for"), null=True, blank=True, validators=[MaxValueValidator(settings.RETENTION_MOST_DAYS)]
+    )
+    keep_steps_days = models.PositiveIntegerField(
+        _("keep their steps and events for"),
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(settings.RETENTION_MOST_DAYS)],
+    )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("created by")
     )

@@ -90,5 +90,17 @@ def last_name(dotted: str) -> str:
 
 
 @register.filter
+def kept_for(days: int) -> str:
+    """For how long something is kept; 0 is for ever."""
+    return ngettext("%(number)s day", "%(number)s days", days) % {"number": days} if days else _("for ever")
+
+
+@register.filter
+def figure(number: int, is_estimate: bool = False) -> str:
+    """A number with its thousands apart; one that is only estimated has a mark."""
+    return f"{'~' if is_estimate else ''}{number:,}"
+
+
+@register.filter
 def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}".removesuffix(".0") + " %"

@@ -19,6 +19,7 @@ from django.http import StreamingHttpResponse
 
 from aiworkflow_project.api.wire import RawJSON
 from jobs.models import Job, JobEvent
+from workflows.fields import dump
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ Event = tuple[int, bytes]
 def read(wanted: dict[UUID, int]) -> dict[UUID, tuple[list[Event], bool]]:
     """For each job, its events after the given number, and whether that was the last there will be.
 
-    Jobs to which nothing happened cost one query together. A job that is gone is over.
+    Jobs to which nothing happened cost one query together. A job that is gone is over. Of one that is over and whose
+    events are gone, only the last is told, which its row still knows.
     """
     heads = {}
     ids = iter(wanted)
@@ -47,16 +49,27 @@ def read(wanted: dict[UUID, int]) -> dict[UUID, tuple[list[Event], bool]]:
     for job_id, after in wanted.items():
         seq, status = heads.get(job_id, (after, Job.Status.CANCELLED))
         events = _events(job_id, after) if seq > after else []
+        if seq > after and status in Job.FINAL and (not events or events[0][0] != after + 1):
+            events = _end(job_id)
         news[job_id] = events, status in Job.FINAL and len(events) < AT_ONCE
     return news
 
 
 def _events(job_id: UUID, after: int) -> list[Event]:
     rows = JobEvent.objects.filter(job_id=job_id, seq__gt=after).order_by("seq")
-    return [
-        (seq, f"id: {seq}\nevent: {kind}\ndata: {data}\n\n".encode())
-        for seq, kind, data in rows.annotate(text=RawJSON("data")).values_list("seq", "kind", "text")[:AT_ONCE]
-    ]
+    return [_event(*row) for row in rows.annotate(text=RawJSON("data")).values_list("seq", "kind", "text")[:AT_ONCE]]
+
+
+def _end(job_id: UUID) -> list[Event]:
+    job = Job.objects.filter(id=job_id).defer("trigger_data", "result").first()
+    if job is None:
+        return []
+    last = job.state_event()
+    return [_event(last.seq, last.kind, dump(last.data))]
+
+
+def _event(seq: int, kind: str, data: str) -> Event:
+    return seq, f"id: {seq}\nevent: {kind}\ndata: {data}\n\n".encode()
 
 
 class EventStream(StreamingHttpResponse):

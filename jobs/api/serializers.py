@@ -1,6 +1,7 @@
 """Jobs on the wire: the fields of `ai_workflow_job`, of its steps and of its events."""
 
 from django.db.models import Case, When
+from django.db.models.functions import Coalesce
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -75,6 +76,9 @@ class JobSerializer(OfWorkflow, WireSerializer):
     batch_id = serializers.UUIDField(read_only=True, allow_null=True)
     retry_of_id = serializers.UUIDField(read_only=True, allow_null=True)
     user_id = serializers.IntegerField(read_only=True, allow_null=True, help_text="Who submitted it.")
+    steps_pruned_flag = serializers.BooleanField(
+        read_only=True, help_text="Whether its steps and events were deleted because it is over for long enough."
+    )
 
     class Meta:
         model = Job
@@ -101,6 +105,7 @@ class JobSerializer(OfWorkflow, WireSerializer):
             "cancel_requested_at_time": "cancel_requested_at",
             "batch_id": "batch_id",
             "retry_of_id": "retry_of_id",
+            "steps_pruned_flag": Coalesce("steps_pruned", False),
             "user_id": "created_by_id",
             "created_at_time": "created_at",
             "updated_at_time": "updated_at",

@@ -3,7 +3,8 @@
 Measured on django-q2 1.11: killing an idle worker or the monitor leaves a queue's lock held and the cluster dead for
 ever; a dead sentinel leaves orphans that keep taking tasks; SIGTERM to the process group hangs. Here children die with
 their parent, a death that may have left a lock held ends the whole pool so that a new one starts with fresh queues,
-and a stop drains within a bound. The sweep and the runner's keeper are in the main process, which outlives its pools.
+and a stop drains within a bound. The sweep, retention and the runner's keeper are in the main process, which outlives
+its pools.
 """
 
 import logging
@@ -23,7 +24,7 @@ from django_q.scheduler import scheduler
 from django_q.worker import worker as work_off_queue
 
 from aiworkflow_project.processes import die_with_parent
-from jobs import worker
+from jobs import retention, worker
 from jobs.models import Worker
 from jobs.sweep import start_what_is_due, sweep
 from workflows import engine
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 POISONED = 70  # exit code of a sentinel whose queues can't be trusted any more
 RESTART_PAUSE = 2.0  # seconds between two pools
 LOOK_SECONDS = 1.0  # between two looks for jobs that were to wait until now
+PRUNE_EVERY = 3600.0  # seconds from one pass of retention to the next
+PRUNE_ASK_AGAIN = 60.0  # seconds until a cluster that left it to another looks whether that one is still there
+PRUNE_SLICE = 0.25  # seconds of a pass at a time: the loop has more urgent things to do
 IDLE = -1  # what django-q2 writes into a worker's timer while the worker waits for a task
 
 
@@ -68,6 +72,8 @@ class Caretaker:
         self.started_at = timezone.now()
         self.swept = 0.0
         self.looked = 0.0
+        self.prune_at = 0.0
+        self.pruning = iter(())
 
     def tick(self, *, stopping: bool) -> None:
         self.keeper.tick()
@@ -79,6 +85,20 @@ class Caretaker:
             self.swept = now
             _attempt(sweep, "The sweep failed.")
             _attempt(self._report, "The worker could not report.")
+        if not stopping:
+            _attempt(self._prune, "Retention failed; it is tried again with the next pass.")
+
+    def _prune(self) -> None:
+        """Go on with a pass of retention for a moment; begin one when it is time and no other cluster is to."""
+        now = time.monotonic()
+        if now >= self.prune_at:
+            is_ours = Worker.objects.eldest() == worker.name()
+            self.prune_at = now + (PRUNE_EVERY if is_ours else PRUNE_ASK_AGAIN)
+            if is_ours:
+                self.pruning = retention.prune_site()
+        for _amounts in self.pruning:
+            if time.monotonic() - now > PRUNE_SLICE:
+                break
 
     def _report(self) -> None:
         Worker.objects.update_or_create(

@@ -294,6 +294,7 @@ PAGES = {
     "choose": "/admin/jobs/job/add/",
     "run": "/admin/jobs/job/add/?workflow={id}",
     "job": "/admin/jobs/job/{job}/change/",
+    "storage": "/admin/jobs/job/storage/",
     "people": "/admin/accounts/user/",
     "new key": "/admin/accounts/apikey/add/",
     "password": "/admin/password_change/",

@@ -1,11 +1,15 @@
 """What only a server can do to us."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 
 from aiworkflow_project.db.conflicts import retried
+from jobs import retention, services
 from jobs.models import Job
 
 
@@ -45,3 +49,61 @@ def test_two_that_wait_for_each_other_both_write_in_the_end(make_job):
     assert wrong == []
     assert len(tries) == 3
     assert len(set(Job.objects.values_list("name", flat=True))) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_jobs_that_are_retried_while_two_prune_go_and_every_retry_is_accepted(make_job, make_workflow):
+    workflow = make_workflow()
+    long_ago = timezone.now() - timedelta(days=100)
+    together = threading.Barrier(3, timeout=30)
+
+    def retry(pk):
+        job = Job.objects.select_related("workflow__current_revision").get(pk=pk)
+        together.wait()
+        return services.retry(job).pk
+
+    def prune(_pk):
+        together.wait()
+        list(retention.prune_site())
+
+    def leave(_):
+        together.wait()
+        connection.close()
+
+    with ThreadPoolExecutor(3) as threads:
+        try:
+            for _ in range(20):
+                old = make_job(workflow=workflow, status="completed", completed_at=long_ago).pk
+                retried, *_rest = [
+                    done.result() for done in [threads.submit(each, old) for each in (retry, prune, prune)]
+                ]
+                assert not Job.objects.filter(pk=old).exists()
+                assert Job.objects.get(pk=retried).retry_of_id is None
+        finally:
+            list(threads.map(leave, range(3)))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_retry_that_comes_while_its_job_is_being_deleted_waits_and_is_accepted(make_job):
+    old = make_job(status="completed", completed_at=timezone.now() - timedelta(days=100)).pk
+    job = Job.objects.select_related("workflow__current_revision").get(pk=old)
+    made = []
+
+    def retry():
+        made.append(services.retry(job).pk)
+        connection.close()
+
+    thread = threading.Thread(target=retry)
+
+    def begin_it_before_the_end(execute, sql, params, many, context):
+        if sql.replace("`", '"').startswith('DELETE FROM "ai_workflow_job" '):
+            thread.start()
+            thread.join(1)  # it waits for the end of this transaction, so that this is not waited out
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(begin_it_before_the_end):
+        list(retention.prune_site())
+    thread.join(30)
+
+    assert not Job.objects.filter(pk=old).exists()
+    assert Job.objects.get(pk=made[0]).retry_of_id is None

@@ -304,3 +304,45 @@ def test_another_workspace_s_job_does_not_exist(as_admin, make_workspace, make_w
 
     assert as_admin.get(page(job)).status_code == 404
     assert as_admin.get(page(job, "live")).status_code == 404
+
+
+def test_a_job_whose_steps_were_pruned_says_so_and_shows_its_result(as_admin, make_job):
+    job = make_job(status="completed", result={"答": "答案"}, attempt=2, event_seq=9, steps_pruned=True)
+    job.events.all().delete()
+
+    content = as_admin.get(page(job)).content.decode()
+
+    assert "steps and events of this job were deleted" in content
+    assert "答案" in content
+    other = make_job(status="completed")
+    assert "were deleted" not in as_admin.get(page(other)).content.decode()
+
+
+STORAGE = "/admin/jobs/job/storage/"
+
+
+def test_the_page_on_storage_tells_each_workflow_s_size_and_days(viewer, make_job, make_workflow, make_workspace):
+    workflow = make_workflow(name="归档", keep_jobs_days=0)
+    for _ in range(3):
+        make_job(workflow=workflow, status="completed", completed_at=timezone.now() - timedelta(days=8))
+    make_job(workflow=make_workflow(name="theirs", workspace=make_workspace("other")), status="completed")
+
+    content = viewer.get(STORAGE).content.decode()
+
+    assert "归档 1.0.0" in content
+    assert "kept: for ever; steps: 7 days" in content
+    assert "3 jobs, " in content
+    assert "theirs" not in content
+    assert 'aria-current="page"' in content
+
+
+def test_the_page_on_storage_is_for_those_who_may_see_jobs(client, make_user):
+    client.force_login(make_user(permissions=["workflows.view_workflow"], is_staff=True))
+
+    assert client.get(STORAGE).status_code == 403
+
+
+def test_an_empty_site_has_a_page_on_storage(as_admin, make_workspace):
+    make_workspace()
+
+    assert "No job has been run yet." in as_admin.get(STORAGE).content.decode()

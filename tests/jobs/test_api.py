@@ -50,7 +50,8 @@ def test_a_submitted_job_is_pending_and_pinned_to_the_revision(api, admin, submi
         "error_code_str": None, "error_message_text": None, "started_at_time": None, "completed_at_time": None,
         "execution_time_seconds": None, "timeout_seconds": 3600, "attempt_int": 0, "max_attempts_int": 3,
         "priority_int": 5, "retry_on_str": "", "not_before_time": row["created_at_time"], "waits_for_str": "worker",
-        "cancel_requested_at_time": None, "batch_id": None, "retry_of_id": None, "user_id": admin.pk,
+        "cancel_requested_at_time": None, "batch_id": None, "retry_of_id": None,
+        "steps_pruned_flag": False, "user_id": admin.pk,
         "created_at_time": row["created_at_time"], "updated_at_time": row["updated_at_time"],
     }  # fmt: skip
     assert answer["Location"] == f"http://testserver{ALL}/{row['id']}"

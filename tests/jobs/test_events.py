@@ -68,6 +68,28 @@ def test_a_stream_resumes_after_the_event_that_was_last_seen(api, finished, quer
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(("gone", "seen"), [(5, 0), (5, 3), (4, 0), (2, 1), (1, 0)])
+def test_of_a_job_whose_events_are_gone_the_end_alone_is_told_as_it_was(api, make_job, gone, seen):
+    job = make_job(status="failed", event_seq=5)
+    end = parsed(follow(api, job, "?after=4"))
+    for seq in range(1, 5):
+        JobEvent.objects.create(job=job, seq=seq, kind="token", data={"text": str(seq)})
+    JobEvent.objects.filter(job=job, seq__lte=gone).delete()
+
+    assert [seq for seq, _kind, _data in end] == [5]
+    assert parsed(follow(api, job, f"?after={seen}")) == end
+
+
+@pytest.mark.django_db
+def test_a_stream_ends_when_its_job_is_deleted_under_it(finished):
+    follower = events._follow_alone(finished.pk, 0)
+    next(follower)
+    finished.delete()
+
+    assert list(follower) == []
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("seen", [5, 99])
 def test_a_client_that_has_seen_all_is_told_not_to_come_back(api, finished, seen):
     assert api.get(f"{ALL}/{finished.pk}/events?after={seen}").status_code == 204

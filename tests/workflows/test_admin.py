@@ -229,3 +229,22 @@ def test_no_page_has_inline_styles_scripts_or_handlers(as_admin, make_workflow, 
         assert not re.findall(
             r'\sstyle="|\son[a-z]+="|<style|<script(?![^>]*(src=|application/json))', answer.content.decode()
         )
+
+
+def test_how_long_jobs_are_kept_is_chosen_beside_what_the_site_does(as_admin, make_workflow, settings):
+    settings.RETENTION_JOBS_DAYS, settings.RETENTION_STEPS_DAYS = 30, 0
+    workflow = make_workflow()
+    address = f"/admin/workflows/workflow/{workflow.pk}/change/"
+
+    page = as_admin.get(address)
+    content = page.content.decode()
+    assert "as the site does, 30 days" in content
+    assert "as the site does, for ever" in content
+
+    form = page.context["adminform"].form
+    given = {name: form[name].value() or "" for name in form.fields}
+    answer = as_admin.post(address, {**given, "is_active": "on", "keep_jobs_days": "90", "keep_steps_days": ""})
+
+    assert answer.status_code == 302
+    workflow.refresh_from_db()
+    assert (workflow.keep_jobs_days, workflow.keep_steps_days) == (90, None)

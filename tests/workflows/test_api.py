@@ -60,7 +60,9 @@ def test_what_was_created_is_read_back(api, admin, make_workspace, checked):
     row = made.json()
     assert row == {
         "id": row["id"], "name_str": "智能问答", "description_text": "基于RAG", "hs_yaml_content": PROMPT_YAML,
-        "version_str": "1.2.0", "is_active_flag": False, "tags_str": "RAG,问答,AI", "ai_workflow_revision_int": 1,
+        "version_str": "1.2.0", "is_active_flag": False, "tags_str": "RAG,问答,AI", "keep_jobs_days_int": None,
+        "keep_steps_days_int": None,
+        "ai_workflow_revision_int": 1,
         "concurrency_limit_int": None,
         "user_id": admin.pk, "created_at_time": row["created_at_time"], "updated_at_time": row["updated_at_time"],
     }  # fmt: skip
@@ -398,3 +400,25 @@ def test_the_catalogue_lists_and_finds_components(api, monkeypatch):
     assert named(api.get("/api/v1/components", {"allowed": "maybe", "limit": 0, "kind": "x"})) == {
         "allowed": "invalid", "limit": "out_of_range", "kind": "unknown",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("sent", "kept"), [(90, 90), (0, 0), (None, None), (36_500, 36_500)])
+def test_how_long_jobs_are_kept_is_said_and_taken_back(api, make_workspace, checked, sent, kept):
+    make_workspace()
+    row = api.post(ALL, {"name_str": "保留", "hs_yaml_content": PROMPT_YAML, "keep_jobs_days_int": sent}, "json").json()
+    assert (row["keep_jobs_days_int"], row["keep_steps_days_int"]) == (kept, None)
+
+    changed = api.patch(f"{ALL}/{row['id']}", {"keep_steps_days_int": 3}, "json").json()
+    assert (changed["keep_jobs_days_int"], changed["keep_steps_days_int"]) == (kept, 3)
+
+    replaced = api.put(f"{ALL}/{row['id']}", {"name_str": "保留", "hs_yaml_content": PROMPT_YAML}, "json").json()
+    assert (replaced["keep_jobs_days_int"], replaced["keep_steps_days_int"]) == (None, None)
+
+
+@pytest.mark.parametrize("days", [-1, 36_501, 1.5, "a month", True])
+def test_days_that_nobody_can_count_are_refused(api, make_workspace, checked, days):
+    make_workspace()
+    answer = api.post(ALL, {"name_str": "x", "hs_yaml_content": PROMPT_YAML, "keep_jobs_days_int": days}, "json")
+
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == ["keep_jobs_days_int"]

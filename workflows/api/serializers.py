@@ -26,10 +26,20 @@ class WorkflowSerializer(WireSerializer):
             "is_active_flag": "is_active",
             "tags_str": "tags",
             "concurrency_limit_int": "concurrency_limit",
+            "keep_jobs_days_int": "keep_jobs_days",
+            "keep_steps_days_int": "keep_steps_days",
             "ai_workflow_revision_int": "current_revision__number",
             "user_id": "created_by_id",
             "created_at_time": "created_at",
             "updated_at_time": "updated_at",
+        }
+        extra_kwargs = {
+            "keep_jobs_days_int": {
+                "help_text": "Days after its end that a job is kept; 0 for ever, null as the site's setting says."
+            },
+            "keep_steps_days_int": {
+                "help_text": "The same for the steps and events of a job, which go with it at the latest."
+            },
         }
 
     def to_internal_value(self, data):

@@ -112,7 +112,16 @@ class WorkflowViewSet(GenericViewSet):
     def update(self, request, pk):
         """Replace a definition: what is not given goes back to its default."""
         workflow = self.get_object()
-        for name in ("description", "version", "is_active", "tags", "concurrency_limit"):
+        # What has a default, or may be empty.
+        for name in (
+            "description",
+            "version",
+            "is_active",
+            "tags",
+            "concurrency_limit",
+            "keep_jobs_days",
+            "keep_steps_days",
+        ):
             setattr(workflow, name, Workflow._meta.get_field(name).get_default())
         self._save(workflow, self._validated())
         return Response(self._row(pk))
