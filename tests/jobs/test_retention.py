@@ -335,7 +335,8 @@ def test_a_cluster_prunes_by_itself_a_moment_at_a_time(caretaker, make_old, monk
     assert left() == {}
 
 
-def test_a_cluster_leaves_retention_to_an_older_one_that_is_alive(caretaker, make_old):
+def test_a_cluster_leaves_retention_to_an_older_one_that_is_alive(caretaker, make_old, monkeypatch):
+    monkeypatch.setattr("jobs.queue.cluster.PRUNE_SLICE", 60)
     older = Worker.objects.create(
         name="elsewhere:1",
         processes=1,
