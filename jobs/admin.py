@@ -307,6 +307,7 @@ class JobAdmin(admin.ModelAdmin):
                 workflow,
                 form.trigger_data,
                 name=form.cleaned_data["job_name"],
+                control=form.control,
                 created_by=request.user,
                 request_id=request.id,
             )

@@ -1,10 +1,16 @@
-"""The form with which a person runs a workflow: one field for each input of its description, or the JSON as a whole."""
+"""The form with which a person runs a workflow: its inputs, or the JSON as a whole, and how the job is to be run."""
 
 import json
+from datetime import UTC, datetime
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from jobs.models import LONG_AGO, Job
+from jobs.services import usual_control
 from workflows import engine
 from workflows.engine.strict_json import StrictJSONError, loads
 
@@ -14,6 +20,21 @@ SAMPLES = {
     "ByteStream": {"data": "…", "mime_type": "text/plain", "meta": {}},
 }
 JSON_ROWS = 5
+# engine.RETRY_REASONS in words for people.
+RETRY_REASONS = {
+    "transient": _("errors that pass: time-outs, broken connections, HTTP 408, 425, 429 and 5xx"),
+    "component_failed": _("any error of a component"),
+    "timed_out": _("going over its time limit"),
+    "pipeline_blocked": _("ending without any of its outputs"),
+    "max_runs_exceeded": _("a component running more often than it may"),
+    "load_failed": _("a pipeline that could not be loaded"),
+    "out_of_memory": _("needing more memory than it may have"),
+    "crashed": _("a crash of its process"),
+    "result_not_json": _("a result that is no JSON"),
+    "result_too_large": _("a result that is too large"),
+}
+OPTIONS = ("priority", "not_before", "timeout_seconds", "max_attempts", "retry_on")
+FAR_OFF = datetime(9999, 1, 1, tzinfo=UTC)  # later ones can't be told in every time zone
 
 
 class StrictJSONField(forms.CharField):
@@ -58,14 +79,40 @@ class ChoiceOfJSONField(forms.ChoiceField):
         return json.loads(value) if value else None
 
 
+def _number(name: str, label) -> forms.IntegerField:
+    """One of a job's numbers, within the bounds of its model."""
+    limits = Job._meta.get_field(name).validators
+    return forms.IntegerField(
+        label=label,
+        required=False,
+        min_value=max(limit.limit_value for limit in limits if isinstance(limit, MinValueValidator)),
+        max_value=min(limit.limit_value for limit in limits if isinstance(limit, MaxValueValidator)),
+    )
+
+
 class RunForm(forms.Form):
-    """Trigger data for one description. `trigger_data` is what was asked for, once the form is valid."""
+    """A job of one description. `trigger_data` and `control` are what was asked for, once the form is valid."""
 
     job_name = forms.CharField(label=_("Name of the job"), max_length=255, required=False)
     shape = forms.ChoiceField(
         choices=[("form", _("Form")), ("json", _("JSON"))], initial="form", widget=forms.RadioSelect, required=False
     )
     whole = StrictJSONField(label=_("Trigger data as JSON"), required=False, rows=14)
+    priority = _number("priority", _("Priority"))
+    not_before = forms.DateTimeField(
+        label=_("Not before"),
+        required=False,
+        validators=[MinValueValidator(LONG_AGO), MaxValueValidator(FAR_OFF)],
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+    timeout_seconds = _number("timeout_seconds", _("Time limit in seconds"))
+    max_attempts = _number("max_attempts", _("Attempts at most"))
+    retry_on = forms.MultipleChoiceField(
+        label=_("Tried again after"),
+        choices=RETRY_REASONS.items(),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
 
     def __init__(self, description: dict, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -79,12 +126,31 @@ class RunForm(forms.Form):
             field.json_type = spec.get("type", "")
             # The browser would otherwise hold back a form whose other tab is filled in.
             field.widget.use_required_attribute = lambda initial: False
+        self._say_what_is_usual()
         if not self.is_bound:
             self.initial.setdefault("whole", json.dumps(sample(description), ensure_ascii=False, indent=2))
+
+    def _say_what_is_usual(self) -> None:
+        """At each option: what holds when it is left empty."""
+        usual = usual_control(self.description)
+        for name in ("priority", "timeout_seconds", "max_attempts"):
+            self.fields[name].widget.attrs["placeholder"] = str(usual[name])
+        zone = timezone.get_current_timezone_name()
+        self.fields["not_before"].help_text = gettext("In the site's time zone, %(zone)s.") % {"zone": zone}
+        reasons = gettext("; ").join(in_words(usual["retry_on"])) or gettext("nothing")
+        self.fields["retry_on"].help_text = gettext("None chosen: after %(reasons)s.") % {"reasons": reasons}
 
     @property
     def input_fields(self):
         return [self[key] for key in self.inputs]
+
+    @property
+    def option_fields(self):
+        return [self[name] for name in OPTIONS]
+
+    @property
+    def options_are_used(self) -> bool:
+        return any(field.errors or field.value() for field in self.option_fields)
 
     @property
     def trigger_data(self) -> dict:
@@ -92,6 +158,14 @@ class RunForm(forms.Form):
             return self.cleaned_data["whole"]
         given = {name: self.cleaned_data[key] for key, name in self.inputs.items()}
         return {name: value for name, value in given.items() if value not in (None, "")}
+
+    @property
+    def control(self) -> dict:
+        """What was asked for of how the job is run, as the services' `new_job` takes it."""
+        asked = {name: self.cleaned_data[name] for name in OPTIONS}
+        asked["available_at"] = asked.pop("not_before")
+        asked["retry_on"] = ",".join(asked["retry_on"])
+        return {name: value for name, value in asked.items() if value not in (None, "")}
 
     def clean(self):
         cleaned = super().clean()
@@ -107,6 +181,11 @@ class RunForm(forms.Form):
             field = "whole" if by_json else keys.get(problem.path.partition(".")[0].partition("[")[0])
             where = f"{problem.path}: " if problem.path and (field in (None, "whole")) else ""
             self.add_error(field, f"{where}{problem.message}")
+
+
+def in_words(retry_on: str) -> list[str]:
+    """The reasons of a job's `retry_on`, for people."""
+    return [str(RETRY_REASONS.get(reason, reason)) for reason in retry_on.split(",") if reason]
 
 
 def sample(description: dict) -> dict:

@@ -274,6 +274,41 @@ def test_running_a_workflow_leads_to_the_job(as_admin, admin, make_workflow):
     assert (job.name, job.trigger_data["query"], job.created_by) == ("试一试", "什么是人工智能？", admin)
 
 
+def test_a_job_is_run_as_its_options_say_and_its_retry_too(as_admin, make_workflow):
+    options = {"priority": "9", "max_attempts": "1", "timeout_seconds": "77", "retry_on": ["timed_out", "crashed"]}
+    data = {"shape": "json", "whole": '{"query": "问", "top_k": 5}', "not_before": "2100-01-01T08:00"}
+
+    as_admin.post(f"{LIST}add/?workflow={make_workflow().pk}", data | options)
+
+    first = Job.objects.get()
+    asked = (9, 1, 77, "timed_out,crashed")
+    assert (first.priority, first.max_attempts, first.timeout_seconds, first.retry_on) == asked
+    assert (first.waits_for, f"{first.available_at:%Y-%m-%d %H:%M}") == (Job.WaitsFor.TIME, "2100-01-01 08:00")
+    first.cancel()
+    as_admin.post(page(first, "retry"))
+    again = Job.objects.get(retry_of=first)
+    assert (again.priority, again.max_attempts, again.timeout_seconds, again.retry_on) == asked
+    assert again.waits_for == Job.WaitsFor.WORKER
+
+
+def test_an_option_that_is_refused_is_said_at_its_field_and_nothing_is_run(as_admin, make_workflow):
+    data = {"shape": "json", "whole": '{"query": "问", "top_k": 5}', "priority": "10"}
+    address = f"{LIST}add/?workflow={make_workflow().pk}"
+
+    content = as_admin.post(address, data).content.decode()
+
+    assert not Job.objects.exists()
+    assert '<details class="card fold" id="options" open>' in content
+    assert "less than or equal to 9" in content
+    assert '<details class="card fold" id="options">' in as_admin.get(address).content.decode()
+
+
+def test_the_form_to_run_a_workflow_takes_few_queries(as_admin, make_workflow, django_assert_num_queries):
+    address = f"{LIST}add/?workflow={make_workflow().pk}"
+    with django_assert_num_queries(6):
+        as_admin.get(address)
+
+
 def test_an_inactive_workflow_is_not_run(as_admin, make_workflow):
     workflow = make_workflow(is_active=False)
 
