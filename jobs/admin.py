@@ -3,10 +3,12 @@
 import json
 import shlex
 import uuid
+from collections import Counter
 from datetime import timedelta
 
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
@@ -22,7 +24,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import Workspace
 from aiworkflow_project.templatetags.console import badge, duration, moment
-from jobs import dashboard, rendering, services, sizes
+from jobs import bulk, dashboard, rendering, services, sizes
 from jobs.forms import RunForm
 from jobs.models import InvalidTransition, Job, JobEvent
 from jobs.retention import Policy
@@ -36,6 +38,21 @@ STORAGE_SECONDS = 2.0  # for which the page on storage measures
 WORKFLOWS_SHOWN = 200
 TOKENS_AT_MOST = 2_000  # events of streamed text that a page reads when it opens
 WORKFLOWS_OFFERED = 50
+REASONS_TOLD = 5  # of a retry of many, each for any number of jobs
+# Of bulk.Outlook: what would be done with so many jobs, and why so many would be left as they are.
+DOES = {
+    "pending": gettext_lazy("wait: they are cancelled at once"),
+    "running": gettext_lazy("run: their workers are asked to stop them"),
+    "retried": gettext_lazy("are submitted again, as new jobs"),
+}
+LEAVES = {
+    "asked": gettext_lazy("were asked to stop already"),
+    "over": gettext_lazy("are over"),
+    "unfinished": gettext_lazy("are not over yet"),
+    "retried_before": gettext_lazy("were retried before; on its own page each can be retried once more"),
+    "inactive": gettext_lazy("are of a workflow that is not active"),
+    "completed": gettext_lazy("are completed; to retry them too, narrow the list to completed jobs"),
+}
 LOST = {
     "worker_lost": gettext_lazy("The worker that ran it was lost."),
     "runner_lost": gettext_lazy("The runner that ran it was lost."),
@@ -176,37 +193,79 @@ class JobAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request, obj=None):
         return super().has_delete_permission(request, obj) and (obj is None or obj.is_over)
 
-    @admin.action(description=gettext_lazy("Cancel"), permissions=["cancel"])
+    @admin.action(description=gettext_lazy("Cancel…"), permissions=["cancel"])
     def cancel_selected(self, request, queryset):
-        done = self._each(request, queryset, lambda job: job.cancel())
-        said = ngettext(
-            "%(number)d job was cancelled or asked to stop.", "%(number)d jobs were cancelled or asked to stop.", done
-        )
-        self._tell(request, said % {"number": done}, done)
+        jobs = _bare(queryset)
+        if "confirmed" not in request.POST:
+            return self._ask(request, bulk.cancel_outlook(jobs), bulk.CANCEL_MOST, _("Cancel jobs"))
+        done = bulk.cancel_all(jobs)
+        ended = ngettext("%(number)d job was cancelled.", "%(number)d jobs were cancelled.", done.pending)
+        asked = ngettext("%(number)d job was asked to stop.", "%(number)d jobs were asked to stop.", done.running)
+        said = [text % {"number": number} for text, number in ((ended, done.pending), (asked, done.running)) if number]
+        self._tell(request, said, _("No job was cancelled: all are over, or asked to stop already."), done.more)
 
-    @admin.action(description=gettext_lazy("Retry"), permissions=["retry"])
+    @admin.action(description=gettext_lazy("Retry…"), permissions=["retry"])
     def retry_selected(self, request, queryset):
-        whole = Job.objects.select_related("workflow__current_revision").filter(pk__in=[job.pk for job in queryset])
-        done = self._each(request, whole, lambda job: self._retry(request, job))
-        said = ngettext("%(number)d job was submitted again.", "%(number)d jobs were submitted again.", done)
-        self._tell(request, said % {"number": done}, done)
+        jobs = found = _bare(queryset)
+        if self._leaves_completed(request):
+            jobs = jobs.exclude(status=Job.Status.COMPLETED)
+        if "confirmed" not in request.POST:
+            outlook = bulk.retry_outlook(jobs)
+            if jobs is not found:
+                outlook.leaves["completed"] = dashboard.count(found.filter(status=Job.Status.COMPLETED))
+            return self._ask(request, outlook, bulk.BATCH_MOST, _("Retry jobs"))
+        done = bulk.retry_all(bulk.runnable(jobs), created_by=request.user, request_id=request.id)
+        self._tell_refused(request, done.refused.values())
+        number = len(done.jobs)
+        said = ngettext("%(number)d job was submitted again.", "%(number)d jobs were submitted again.", number)
+        self._tell(request, [said % {"number": number}] if number else [], _("No job was submitted again."), done.more)
 
-    def _retry(self, request, job) -> Job:
-        return services.retry(job, created_by=request.user, request_id=request.id)
+    @staticmethod
+    def _leaves_completed(request) -> bool:
+        """Whatever a filter finds is retried without the completed jobs, unless it names them; as by the API."""
+        return request.POST.get("select_across") == "1" and "status__exact" not in request.GET
 
-    def _each(self, request, jobs, act) -> int:
-        done = 0
-        for job in jobs:
-            try:
-                act(job)
-                done += 1
-            except (InvalidTransition, services.InactiveWorkflow, engine.TriggerDataRefused) as refused:
-                self.message_user(request, f"{job}: {refused}", messages.WARNING)
-        return done
+    def _ask(self, request, outlook: bulk.Outlook, most: int, title: str):
+        """The page between an action and its deed: what it would do, and what not and why."""
+        number = sum(count.number for count in outlook.does.values())
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": title,
+            "outlook": outlook,
+            "does": [(DOES[name], count) for name, count in outlook.does.items()],
+            "leaves": [(LEAVES[name], count) for name, count in outlook.leaves.items() if count],
+            "number": number,
+            "most": most if number > most or any(count.more for count in outlook.does.values()) else None,
+            "action": request.POST["action"],
+            "across": request.POST.get("select_across") == "1",
+            "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
+        }
+        return TemplateResponse(request, "admin/jobs/job/confirm.html", context)
 
-    def _tell(self, request, said: str, done: int) -> None:
-        if done:
-            self.message_user(request, said, messages.SUCCESS)
+    def _tell(self, request, said: list[str], nothing: str, more: bool) -> None:
+        if said:
+            self.message_user(request, " ".join(said), messages.SUCCESS)
+        else:
+            self.message_user(request, nothing, messages.WARNING)
+        if more:
+            self.message_user(request, _("There are others, more than one go takes: do it again."), messages.WARNING)
+
+    def _tell_refused(self, request, refused) -> None:
+        reasons = Counter(map(str, refused)).most_common()
+        for reason, number in reasons[:REASONS_TOLD]:
+            text = ngettext(
+                "%(number)d job was not submitted: %(reason)s", "%(number)d jobs were not submitted: %(reason)s", number
+            )
+            self.message_user(request, text % {"number": number, "reason": reason}, messages.WARNING)
+        number = sum(number for _reason, number in reasons[REASONS_TOLD:])
+        if number:
+            text = ngettext(
+                "%(number)d more job was not submitted, for another reason.",
+                "%(number)d more jobs were not submitted, for other reasons.",
+                number,
+            )
+            self.message_user(request, text % {"number": number}, messages.WARNING)
 
     def get_deleted_objects(self, objs, request):
         """Jobs that are not over stay; of the others, their steps and events go with them, unnamed."""
@@ -337,9 +396,12 @@ class JobAdmin(admin.ModelAdmin):
         job = self._visible(request, pk)
         if not self.has_cancel_permission(request):
             raise PermissionDenied
-        if self._each(request, [job], lambda job: job.cancel()):
+        try:
+            job.cancel()
             said = _("The job was cancelled.") if job.is_over else _("The job's worker was asked to stop it.")
             self.message_user(request, said, messages.SUCCESS)
+        except InvalidTransition as refused:
+            self.message_user(request, f"{job}: {refused}", messages.WARNING)
         return HttpResponseRedirect(reverse("admin:jobs_job_change", args=[pk]))
 
     def retry_view(self, request, pk):
@@ -348,10 +410,11 @@ class JobAdmin(admin.ModelAdmin):
         job = self._visible(request, pk)
         if not self.has_retry_permission(request):
             raise PermissionDenied
-        made = []
-        if self._each(request, [job], lambda job: made.append(self._retry(request, job))):
+        try:
+            pk = services.retry(job, created_by=request.user, request_id=request.id).pk
             self.message_user(request, _("The job's data was submitted as a new job."), messages.SUCCESS)
-            pk = made[0].pk
+        except (InvalidTransition, services.InactiveWorkflow, engine.TriggerDataRefused) as refused:
+            self.message_user(request, f"{job}: {refused}", messages.WARNING)
         return HttpResponseRedirect(reverse("admin:jobs_job_change", args=[pk]))
 
     def _visible(self, request, pk) -> Job:
@@ -364,6 +427,11 @@ class JobAdmin(admin.ModelAdmin):
         if job is None:
             raise Http404
         return job
+
+
+def _bare(jobs):
+    """The list's QuerySet without what only its columns need."""
+    return jobs.select_related(None).defer(None).order_by()
 
 
 def _story(job: Job) -> dict:

@@ -8,6 +8,7 @@ from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from aiworkflow_project.db.conflicts import locked, retried
+from jobs.dashboard import Count, count
 from jobs.models import Job, JobBatch, JobEvent
 from jobs.services import InactiveWorkflow, accept, as_before, new_job
 from workflows import engine
@@ -68,6 +69,18 @@ def submit_batch(
     return submitted
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What a call would do with the jobs that a QuerySet finds: `does`, and why the others would be left as they are.
+
+    Each figure is counted to 10,000 at most.
+    """
+
+    jobs: Count
+    does: dict[str, Count]
+    leaves: dict[str, Count]
+
+
 @dataclass
 class Cancelled:
     """`pending` jobs were cancelled and `running` ones asked to stop; `more` says that others are left."""
@@ -78,8 +91,21 @@ class Cancelled:
 
 
 def may_cancel(jobs) -> Cancelled:
-    """What `cancel_all` would do, counted."""
-    return Cancelled(jobs.pending().count(), _unasked(jobs).count())
+    """What `cancel_all` would do, counted to the end: `more` says that it takes more than one call."""
+    pending, running = jobs.pending().count(), _unasked(jobs).count()
+    return Cancelled(pending, running, more=pending + running > CANCEL_MOST)
+
+
+def cancel_outlook(jobs) -> Outlook:
+    """What `cancel_all` would do, with the reasons: bounded, for a person to look at first."""
+    return Outlook(
+        jobs=count(jobs),
+        does={"pending": count(jobs.pending()), "running": count(_unasked(jobs))},
+        leaves={
+            "asked": count(jobs.running().exclude(cancel_requested_at=None)),
+            "over": count(jobs.filter(status__in=Job.FINAL)),
+        },
+    )
 
 
 def cancel_all(jobs, most: int = CANCEL_MOST) -> Cancelled:
@@ -128,7 +154,33 @@ class Retried:
 
 def retriable(jobs):
     """Those of a QuerySet's jobs that are over and were not retried yet."""
-    return jobs.filter(status__in=Job.FINAL).filter(~Exists(Job.objects.filter(retry_of=OuterRef("pk"))))
+    return jobs.filter(~_retried_before(), status__in=Job.FINAL)
+
+
+def _retried_before() -> Exists:
+    return Exists(Job.objects.filter(retry_of=OuterRef("pk")))
+
+
+def runnable(jobs):
+    """Those of a QuerySet's jobs whose workflow takes new ones."""
+    return jobs.filter(workflow__in=Workflow.objects.active())
+
+
+def retry_outlook(jobs) -> Outlook:
+    """What `retry_all` would do with the runnable ones, with the reasons: bounded, for a person to look at first.
+
+    Whether a job's data still fits is known only when it is submitted.
+    """
+    over = jobs.filter(status__in=Job.FINAL)
+    return Outlook(
+        jobs=count(jobs),
+        does={"retried": count(runnable(retriable(jobs)))},
+        leaves={
+            "unfinished": count(jobs.unfinished()),
+            "retried_before": count(over.filter(_retried_before())),
+            "inactive": count(retriable(jobs).exclude(workflow__in=Workflow.objects.active())),
+        },
+    )
 
 
 @retried

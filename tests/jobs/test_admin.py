@@ -1,12 +1,17 @@
 """The pages of jobs, without a browser."""
 
+import re
+import uuid
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
+from jobs import bulk
+from jobs.admin import JobAdmin
 from jobs.models import Job, JobEvent, JobStep
 
 LIST = "/admin/jobs/job/"
@@ -28,8 +33,27 @@ def page(job, name="change") -> str:
     return reverse(f"admin:jobs_job_{name}", args=[job.pk])
 
 
-def act(client, name, *jobs):
-    return client.post(LIST, {"action": name, "_selected_action": [str(job.pk) for job in jobs]}, follow=True)
+def act(client, name, *jobs, address=LIST, **also):
+    """An action of the list on these jobs, as its form posts it."""
+    ids = [str(job.pk) for job in jobs]
+    return client.post(address, {"action": name, "index": "0", "_selected_action": ids, **also}, follow=True)
+
+
+def confirm(client, asked):
+    """Post the form of the page on which an action asks first, as it stands there."""
+    form = asked.content.decode().partition('id="confirm-form">')[2].partition("</form>")[0]
+    fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form)
+    posted = {name: [value for each, value in fields if each == name] for name, _ in fields}
+    return client.post(asked.wsgi_request.get_full_path(), posted, follow=True)
+
+
+def figures(answer) -> dict[str, str]:
+    """What a page that asks first says: words by number."""
+    return {words: number for number, words in re.findall(r"<dt>([\d,+]+)</dt><dd>([^<]+)", answer.content.decode())}
+
+
+def said(answer) -> list[str]:
+    return [str(message) for message in answer.context["messages"]]
 
 
 def test_the_list_takes_as_many_queries_for_fifty_jobs_as_for_one(as_admin, admin, make_job, django_assert_num_queries):
@@ -99,8 +123,8 @@ def test_who_may_only_look_can_neither_cancel_nor_retry(viewer, make_job):
 
     assert viewer.post(page(waiting, "cancel")).status_code == 403
     assert viewer.post(page(over, "retry")).status_code == 403
-    act(viewer, "cancel_selected", waiting)
-    act(viewer, "retry_selected", over)
+    act(viewer, "cancel_selected", waiting, confirmed="yes")
+    act(viewer, "retry_selected", over, confirmed="yes")
 
     waiting.refresh_from_db()
     assert waiting.status == Job.Status.PENDING
@@ -115,18 +139,116 @@ def test_moves_are_made_by_post_only(as_admin, make_job, name):
     assert as_admin.get(page(make_job(), name)).status_code == 405
 
 
-def test_cancelling_ends_a_waiting_job_and_asks_a_running_one(as_admin, make_job):
+def test_cancelling_asks_first_then_ends_a_waiting_job_and_asks_a_running_one(as_admin, make_job):
     waiting, running, over = make_job(), make_job(status="running"), make_job(status="completed")
+    other = make_job()
 
-    content = act(as_admin, "cancel_selected", waiting, running, over).content.decode()
+    asked = act(as_admin, "cancel_selected", waiting, running, over)
 
-    for job in (waiting, running, over):
+    assert "3 jobs selected" in asked.content.decode()
+    assert figures(asked) == {
+        "wait: they are cancelled at once": "1",
+        "run: their workers are asked to stop them": "1",
+        "are over": "1",
+    }
+    waiting.refresh_from_db()
+    assert waiting.status == Job.Status.PENDING
+
+    done = confirm(as_admin, asked)
+
+    for job in (waiting, running, over, other):
         job.refresh_from_db()
     assert waiting.status == Job.Status.CANCELLED
     assert (running.status, bool(running.cancel_requested_at)) == (Job.Status.RUNNING, True)
-    assert over.status == Job.Status.COMPLETED
-    assert "2 jobs were cancelled or asked to stop." in content
-    assert "cannot be cancelled" in content
+    assert (over.status, other.status) == (Job.Status.COMPLETED, Job.Status.PENDING)
+    assert said(done) == ["1 job was cancelled. 1 job was asked to stop."]
+
+
+def test_all_that_a_filter_finds_is_cancelled_beyond_the_page_and_nothing_else(as_admin, make_job, monkeypatch):
+    monkeypatch.setattr(JobAdmin, "list_per_page", 2)
+    wanted = [make_job(name="夜间汇总") for _ in range(5)]
+    other = make_job(name="晨间")
+    address = f"{LIST}?{urlencode({'q': '夜间'})}"
+
+    asked = act(as_admin, "cancel_selected", wanted[0], address=address, select_across="1")
+    done = confirm(as_admin, asked)
+
+    assert "5 jobs, all that the list holds" in asked.content.decode()
+    assert said(done) == ["5 jobs were cancelled."]
+    assert done.redirect_chain[0][0] == address
+    other.refresh_from_db()
+    assert other.status == Job.Status.PENDING
+
+
+def test_what_happened_meanwhile_is_told_truly(as_admin, make_job):
+    jobs = [make_job(), make_job()]
+    asked = act(as_admin, "cancel_selected", *jobs)
+    jobs[0].cancel()
+
+    assert said(confirm(as_admin, asked)) == ["1 job was cancelled."]
+    assert said(confirm(as_admin, asked)) == ["No job was cancelled: all are over, or asked to stop already."]
+
+
+def test_a_filter_retries_no_completed_jobs_unless_it_names_them(as_admin, make_job):
+    completed, failed = make_job(status="completed"), make_job(status="failed")
+
+    asked = act(as_admin, "retry_selected", failed, select_across="1")
+    assert figures(asked) == {
+        "are submitted again, as new jobs": "1",
+        "are completed; to retry them too, narrow the list to completed jobs": "1",
+    }
+    assert said(confirm(as_admin, asked)) == ["1 job was submitted again."]
+    assert Job.objects.get(retry_of__isnull=False).retry_of == failed
+
+    named = f"{LIST}?status__exact=completed"
+    confirm(as_admin, act(as_admin, "retry_selected", completed, address=named, select_across="1"))
+    assert completed.retries.count() == 1
+
+
+def test_retrying_many_keeps_what_each_had_and_says_what_could_not_be(as_admin, admin, make_job, make_workflow):
+    good = make_job(status="failed", name="甲", priority=8, timeout_seconds=99, max_attempts=2, retry_on="crashed")
+    misfits = [make_job(status="failed", trigger_data={"问": 1}) for _ in range(2)]
+    inactive = make_job(status="failed", workflow=make_workflow(is_active=False))
+
+    asked = act(as_admin, "retry_selected", good, inactive, *misfits)
+    done = confirm(as_admin, asked)
+
+    assert figures(asked)["are of a workflow that is not active"] == "1"
+    again = Job.objects.get(retry_of__isnull=False)
+    kept = (again.retry_of, again.name, again.priority, again.timeout_seconds, again.max_attempts, again.retry_on)
+    assert kept == (good, "甲", 8, 99, 2, "crashed")
+    assert again.created_by == admin
+    refused, submitted = said(done)
+    assert refused.startswith("2 jobs were not submitted: ")
+    assert submitted == "1 job was submitted again."
+
+
+def test_more_than_one_go_takes_is_said_before_and_after(as_admin, make_job):
+    first = make_job(status="failed")
+    more = [Job.objects.get(pk=first.pk) for _ in range(bulk.BATCH_MOST)]
+    for job in more:
+        job.pk = uuid.uuid4()
+    Job.objects.bulk_create(more)
+
+    asked = act(as_admin, "retry_selected", first, select_across="1")
+    done = confirm(as_admin, asked)
+
+    assert "One go takes 1000 jobs." in asked.content.decode()
+    assert said(done) == ["1000 jobs were submitted again.", "There are others, more than one go takes: do it again."]
+    assert Job.objects.filter(retry_of__isnull=False).count() == bulk.BATCH_MOST
+
+
+@pytest.mark.parametrize("action", ["cancel_selected", "retry_selected"])
+def test_asking_takes_as_many_queries_for_fifty_jobs_as_for_one(
+    as_admin, make_job, django_assert_max_num_queries, action
+):
+    jobs = [make_job(status="failed")]
+    with django_assert_max_num_queries(20) as first:
+        act(as_admin, action, *jobs, select_across="1")
+
+    jobs += [make_job(workflow=jobs[0].workflow, status=status) for status in ["failed", "pending"] * 25]
+    with django_assert_max_num_queries(len(first)):
+        assert "51 jobs" in act(as_admin, action, *jobs, select_across="1").content.decode()
 
 
 def test_retrying_submits_the_same_data_and_names_the_first(as_admin, admin, make_job):

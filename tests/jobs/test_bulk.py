@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from jobs import bulk
 from jobs.models import Job, JobBatch
@@ -73,6 +74,51 @@ def test_a_call_cancels_no_more_than_it_may_and_says_that_others_are_left(make_j
 
     assert (done.pending, done.more) == (3, True)
     assert Job.objects.pending().count() == 2
+
+
+def test_a_dry_run_says_that_one_call_would_not_do(make_job, monkeypatch):
+    workflow = make_job().workflow
+    make_job(workflow=workflow, status="running")
+
+    assert bulk.may_cancel(Job.objects.all()) == bulk.Cancelled(1, 1)
+    monkeypatch.setattr(bulk, "CANCEL_MOST", 1)
+    assert bulk.may_cancel(Job.objects.all()) == bulk.Cancelled(1, 1, more=True)
+
+
+def told(figures: dict) -> dict[str, str]:
+    return {name: str(number) for name, number in figures.items() if number}
+
+
+def test_before_jobs_are_cancelled_each_is_counted_once(make_job):
+    for status in ("pending", "pending", "running", "completed", "failed", "cancelled"):
+        make_job(status=status)
+    make_job(status="running", cancel_requested_at=timezone.now())
+
+    outlook = bulk.cancel_outlook(Job.objects.all())
+
+    assert str(outlook.jobs) == "7"
+    assert told(outlook.does) == {"pending": "2", "running": "1"}
+    assert told(outlook.leaves) == {"asked": "1", "over": "3"}
+
+
+def test_before_jobs_are_retried_each_is_counted_once_and_so_it_is_done(make_job, make_workflow):
+    failed = make_job(status="failed")
+    before = make_job(status="failed", workflow=failed.workflow)
+    make_job(status="cancelled", workflow=failed.workflow)
+    make_job(status="running", retry_of=before)
+    inactive = make_job(status="failed", workflow=make_workflow(is_active=False))
+    hidden = make_workflow()
+    make_job(status="failed", workflow=hidden)
+    hidden.delete()
+
+    outlook = bulk.retry_outlook(Job.objects.all())
+    done = bulk.retry_all(bulk.runnable(Job.objects.all()))
+
+    assert str(outlook.jobs) == "6"
+    assert told(outlook.does) == {"retried": "2"}
+    assert told(outlook.leaves) == {"unfinished": "1", "retried_before": "1", "inactive": "2"}
+    assert (len(done.jobs), done.refused) == (2, {})
+    assert not inactive.retries.exists()
 
 
 def test_retrying_many_submits_each_that_is_over_once(make_job, make_workflow):
