@@ -25,8 +25,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from accounts.models import Workspace
 from aiworkflow_project.templatetags.console import badge, duration, moment
 from jobs import bulk, dashboard, rendering, services, sizes
-from jobs.forms import RunForm
-from jobs.models import InvalidTransition, Job, JobEvent
+from jobs.forms import RunForm, in_words
+from jobs.models import InvalidTransition, Job, JobBatch, JobEvent
 from jobs.retention import Policy
 from jobs.waiting import why
 from workflows import engine
@@ -52,6 +52,13 @@ LEAVES = {
     "retried_before": gettext_lazy("were retried before; on its own page each can be retried once more"),
     "inactive": gettext_lazy("are of a workflow that is not active"),
     "completed": gettext_lazy("are completed; to retry them too, narrow the list to completed jobs"),
+}
+# What a job may ask for, by the names of the API.
+ASKED_ON_THE_WIRE = {
+    "priority": "priority_int",
+    "timeout_seconds": "timeout_seconds",
+    "max_attempts": "max_attempts_int",
+    "retry_on": "retry_on_str",
 }
 LOST = {
     "worker_lost": gettext_lazy("The worker that ran it was lost."),
@@ -112,12 +119,32 @@ class WorkflowFilter(admin.SimpleListFilter):
         return queryset.filter(workflow=chosen) if chosen else queryset.none()
 
 
+class BatchFilter(admin.SimpleListFilter):
+    """In sight only where a link chose a batch: there may be any number of them."""
+
+    title = gettext_lazy("batch")
+    parameter_name = "batch__id__exact"
+
+    def lookups(self, request, model_admin):
+        chosen = request.GET.get(self.parameter_name)
+        if not chosen:
+            return []
+        batch = JobBatch.objects.filter(pk=_uuid(chosen), workspace=Workspace.DEFAULT_ID).first()
+        return [(chosen, str(batch or chosen))]
+
+    def queryset(self, request, queryset):
+        if not self.value():
+            return queryset
+        chosen = _uuid(self.value())
+        return queryset.filter(batch=chosen) if chosen else queryset.none()
+
+
 @admin.register(Job)
 class JobAdmin(admin.ModelAdmin):
     list_display = ("state", "title", "workflow_link", "took", "when")
     list_display_links = ("title",)
-    list_filter = ("status", WhenFilter, WorkflowFilter)
-    list_select_related = ("workflow", "created_by")
+    list_filter = ("status", WhenFilter, WorkflowFilter, BatchFilter)
+    list_select_related = ("workflow", "created_by", "batch")
     list_per_page = 50
     list_max_show_all = 200
     paginator = BoundedPaginator
@@ -148,24 +175,29 @@ class JobAdmin(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("state"))
     def state(self, job):
+        below = job.error_code or (job.status == Job.Status.PENDING and _waits(job))
         shown = badge(job.status, job.get_status_display())
-        return format_html('{}<span class="cell-sub">{}</span>', shown, job.error_code) if job.error_code else shown
+        return format_html('{}<span class="cell-sub">{}</span>', shown, below) if below else shown
 
     @admin.display(description=gettext_lazy("name"))
     def title(self, job):
-        return format_html('{}<span class="cell-sub mono">{}</span>', job.name or _("(no name)"), str(job.pk)[:8])
+        urgency = ""
+        if not job.is_over and job.priority != Job._meta.get_field("priority").default:
+            urgency = " · " + _("priority %(number)s") % {"number": job.priority}
+        return format_html(
+            '{}<span class="cell-sub"><span class="mono">{}</span>{}</span>',
+            job.name or _("(no name)"),
+            str(job.pk)[:8],
+            urgency,
+        )
 
     @admin.display(description=gettext_lazy("workflow"))
     def workflow_link(self, job):
-        return (
-            format_html(
-                '<a href="{}">{}</a>',
-                reverse("admin:workflows_workflow_change", args=[job.workflow_id]),
-                job.workflow,
-            )
-            if job.workflow.deleted_at is None
-            else str(job.workflow)
-        )
+        shown = str(job.workflow)
+        if job.workflow.deleted_at is None:
+            url = reverse("admin:workflows_workflow_change", args=[job.workflow_id])
+            shown = format_html('<a href="{}">{}</a>', url, shown)
+        return format_html('{}<span class="cell-sub">{}</span>', shown, _batch_link(job)) if job.batch else shown
 
     @admin.display(description=gettext_lazy("duration"))
     def took(self, job):
@@ -249,7 +281,7 @@ class JobAdmin(admin.ModelAdmin):
         else:
             self.message_user(request, nothing, messages.WARNING)
         if more:
-            self.message_user(request, _("There are others, more than one go takes: do it again."), messages.WARNING)
+            self.message_user(request, _("There are more than one go takes. Do it again for the others."), messages.WARNING)
 
     def _tell_refused(self, request, refused) -> None:
         reasons = Counter(map(str, refused)).most_common()
@@ -301,6 +333,8 @@ class JobAdmin(admin.ModelAdmin):
             **_story(job),
             "trigger": rendering.pretty(job.trigger_data),
             "curl": _curl(request, job),
+            "retried_after": in_words(job.retry_on),
+            "batch_link": _batch_link(job) if job.batch else None,
             "retries": job.retries.order_by("created_at").only("id", "name", "status")[:20],
             "may_cancel": self.has_cancel_permission(request),
             "may_retry": self.has_retry_permission(request),
@@ -429,6 +463,21 @@ class JobAdmin(admin.ModelAdmin):
         return job
 
 
+def _waits(job: Job) -> str:
+    """What a pending job of the list waits for, unless it is a worker."""
+    match job.waits_for:
+        case Job.WaitsFor.TIME:
+            return format_html("{} {}", _("not before"), moment(job.available_at))
+        case Job.WaitsFor.ROOM:
+            return _("held") if job.workflow.concurrency_limit == 0 else _("waits for room")
+    return ""
+
+
+def _batch_link(job: Job) -> str:
+    url = reverse("admin:jobs_job_changelist") + f"?{BatchFilter.parameter_name}={job.batch_id}"
+    return format_html('<a href="{}">{}</a>', url, _("batch %(name)s") % {"name": job.batch})
+
+
 def _bare(jobs):
     """The list's QuerySet without what only its columns need."""
     return jobs.select_related(None).defer(None).order_by()
@@ -508,6 +557,7 @@ def _curl(request, job: Job) -> str:
     body = {"ai_workflow_def_id": str(job.workflow_id), "trigger_data_json": job.trigger_data}
     if job.name:
         body["job_name_str"] = job.name
+    body |= {ASKED_ON_THE_WIRE[name]: value for name, value in services.as_before(job)["control"].items()}
     url = request.build_absolute_uri("/api/v1/ai_workflow_job")
     return " \\\n  ".join(
         [

@@ -87,7 +87,12 @@ class WorkflowAdmin(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("state"), ordering="is_active")
     def state(self, workflow):
-        return badge("active", _("active")) if workflow.is_active else badge("off", _("not active"))
+        shown = badge("active", _("active")) if workflow.is_active else badge("off", _("not active"))
+        if workflow.concurrency_limit is None:
+            return shown
+        limit = ngettext("%(number)d job at once", "%(number)d jobs at once", workflow.concurrency_limit)
+        limit = limit % {"number": workflow.concurrency_limit} if workflow.concurrency_limit else _("held")
+        return format_html('{}<span class="cell-sub">{}</span>', shown, limit)
 
     @admin.display(description=gettext_lazy("tags"))
     def tag_list(self, workflow):

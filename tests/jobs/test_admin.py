@@ -1,8 +1,10 @@
 """The pages of jobs, without a browser."""
 
+import html
 import re
+import shlex
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -12,7 +14,7 @@ from django.utils import timezone
 
 from jobs import bulk
 from jobs.admin import JobAdmin
-from jobs.models import Job, JobEvent, JobStep
+from jobs.models import Job, JobBatch, JobEvent, JobStep
 
 LIST = "/admin/jobs/job/"
 
@@ -116,6 +118,71 @@ def test_filters_narrow_by_status_time_and_workflow(as_admin, make_job):
 
     assert page(wanted) in content
     assert not [job for job in others if page(job) in content]
+
+
+def cells(content: str, column: str) -> list[str]:
+    """The texts of a column of the list."""
+    found = re.findall(rf'<t[dh] class="field-{column}[^>]*>(.*?)</t[dh]>', content, re.DOTALL)
+    return [re.sub(r"<[^>]+>", " ", cell).split() for cell in found]
+
+
+def test_the_list_says_what_a_job_waits_for_and_how_urgent_it_is(as_admin, make_job, make_workflow):
+    time, room = Job.WaitsFor.TIME, Job.WaitsFor.ROOM
+    later = datetime(2100, 1, 2, 3, 4, 5, tzinfo=UTC)
+    make_job(name="一", waits_for=time, available_at=later, priority=9)
+    make_job(name="二", waits_for=room, workflow=make_workflow(concurrency_limit=1))
+    make_job(name="三", waits_for=room, workflow=make_workflow(concurrency_limit=0))
+    over = make_job(name="四", status="completed", priority=9, waits_for=time, available_at=later)
+
+    content = as_admin.get(LIST).content.decode()
+
+    assert cells(content, "state") == [
+        ["completed"],
+        ["pending", "held"],
+        ["pending", "waits", "for", "room"],
+        ["pending", "not", "before", "2100-01-02", "03:04:05"],
+    ]
+    names = cells(content, "title")
+    assert names[0] == ["四", str(over.pk)[:8]]
+    assert names[3][2:] == ["·", "priority", "9"]
+
+
+def test_the_jobs_of_a_batch_are_a_link_away(as_admin, make_job, make_workflow):
+    workflow = make_workflow()
+    batch = JobBatch.objects.create(workspace=workflow.workspace, workflow=workflow, name="夜间<b>")
+    inside, outside = make_job(workflow=workflow, batch=batch), make_job(workflow=workflow)
+
+    shown = as_admin.get(page(inside)).content.decode()
+    [link] = set(re.findall(r'href="([^"]*batch__id__exact=[^"]*)"', shown))
+    content = as_admin.get(link).content.decode()
+
+    assert "夜间&lt;b&gt;" in content
+    assert page(inside) in content
+    assert page(outside) not in content
+    assert link in as_admin.get(LIST).content.decode()
+    assert "batch__id__exact" not in as_admin.get(page(outside)).content.decode()
+
+
+@pytest.mark.parametrize("chosen", [str(uuid.UUID(int=1)), "x"])
+def test_a_batch_that_there_is_not_has_no_jobs(as_admin, make_job, chosen):
+    job = make_job()
+
+    assert page(job) not in as_admin.get(LIST, {"batch__id__exact": chosen}).content.decode()
+
+
+def test_the_page_of_a_job_shows_how_it_is_run(as_admin, make_job):
+    later = datetime(2100, 1, 2, 3, 4, 5, tzinfo=UTC)
+    job = make_job(priority=8, retry_on="transient,crashed", available_at=later, waits_for=Job.WaitsFor.TIME)
+
+    content = html.unescape(as_admin.get(page(job)).content.decode())
+
+    facts = content.partition('id="facts-heading"')[2].partition("</section>")[0]
+    assert "<dt>Priority</dt><dd>8</dd>" in facts
+    assert "HTTP 408" in facts
+    assert "a crash of its process" in facts
+    assert "2100-01-02 03:04:05" in facts
+    assert '"priority_int": 8' in content
+    assert '"retry_on_str": "transient,crashed"' in content
 
 
 def test_who_may_only_look_can_neither_cancel_nor_retry(viewer, make_job):
@@ -234,7 +301,7 @@ def test_more_than_one_go_takes_is_said_before_and_after(as_admin, make_job):
     done = confirm(as_admin, asked)
 
     assert "One go takes 1000 jobs." in asked.content.decode()
-    assert said(done) == ["1000 jobs were submitted again.", "There are others, more than one go takes: do it again."]
+    assert said(done) == ["1000 jobs were submitted again.", "There are more than one go takes. Do it again for the others."]
     assert Job.objects.filter(retry_of__isnull=False).count() == bulk.BATCH_MOST
 
 
@@ -444,9 +511,6 @@ def test_who_may_not_submit_sees_no_form(viewer, make_workflow):
 
 
 def test_the_curl_line_is_safe_to_paste(as_admin, make_job):
-    import html
-    import shlex
-
     job = make_job(status="completed", trigger_data={"query": "it's; `rm` $(x) 你好"})
 
     content = html.unescape(as_admin.get(page(job)).content.decode())

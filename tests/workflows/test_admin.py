@@ -60,6 +60,18 @@ def test_the_list_takes_as_many_queries_for_fifty_workflows_as_for_one(
     assert content.count("badge-failed") == 49
 
 
+@pytest.mark.parametrize(("limit", "said"), [(None, None), (0, "held"), (1, "1 job at once"), (3, "3 jobs at once")])
+def test_the_list_says_how_many_jobs_run_at_once(as_admin, make_workflow, limit, said):
+    workflow = make_workflow(concurrency_limit=limit)
+
+    state = as_admin.get(LIST).content.decode().partition('class="field-state')[2].partition("</td>")[0]
+    form = as_admin.get(page(workflow)).content.decode()
+
+    assert (f'<span class="cell-sub">{said}</span>' in state) if said else "cell-sub" not in state
+    assert ("badge-pending" in form.partition('class="page-head"')[2].partition("</p>")[0]) == (limit == 0)
+    assert "Further jobs wait. 0 holds them all; empty is no limit." in form
+
+
 def test_the_tag_filter_finds_whole_tags(as_admin, make_workflow):
     make_workflow(name="wanted", tags="RAG,中文")
     make_workflow(name="other", tags="RAGGED")
