@@ -41,17 +41,17 @@ WORKFLOWS_OFFERED = 50
 REASONS_TOLD = 5  # of a retry of many, each for any number of jobs
 # Of bulk.Outlook: what would be done with so many jobs, and why so many would be left as they are.
 DOES = {
-    "pending": gettext_lazy("wait: they are cancelled at once"),
-    "running": gettext_lazy("run: their workers are asked to stop them"),
-    "retried": gettext_lazy("are submitted again, as new jobs"),
+    "pending": gettext_lazy("pending, to be cancelled at once"),
+    "running": gettext_lazy("running, to be asked to stop"),
+    "retried": gettext_lazy("to be submitted again, as new jobs"),
 }
 LEAVES = {
-    "asked": gettext_lazy("were asked to stop already"),
-    "over": gettext_lazy("are over"),
-    "unfinished": gettext_lazy("are not over yet"),
-    "retried_before": gettext_lazy("were retried before; on its own page each can be retried once more"),
-    "inactive": gettext_lazy("are of a workflow that is not active"),
-    "completed": gettext_lazy("are completed; to retry them too, narrow the list to completed jobs"),
+    "asked": gettext_lazy("asked to stop already"),
+    "over": gettext_lazy("over already"),
+    "unfinished": gettext_lazy("not over yet"),
+    "retried_before": gettext_lazy("retried before; on its own page each can be retried once more"),
+    "inactive": gettext_lazy("of a workflow that is not active"),
+    "completed": gettext_lazy("completed; to retry them too, narrow the list to completed jobs"),
 }
 # What a job may ask for, by the names of the API.
 ASKED_ON_THE_WIRE = {
@@ -467,7 +467,7 @@ def _waits(job: Job) -> str:
     """What a pending job of the list waits for, unless it is a worker."""
     match job.waits_for:
         case Job.WaitsFor.TIME:
-            return format_html("{} {}", _("not before"), moment(job.available_at))
+            return format_html("{}<br>{}", _("not before"), moment(job.available_at))
         case Job.WaitsFor.ROOM:
             return _("held") if job.workflow.concurrency_limit == 0 else _("waits for room")
     return ""

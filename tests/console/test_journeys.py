@@ -197,6 +197,51 @@ def test_input_that_does_not_fit_is_said_at_its_field_and_json_is_another_way(op
     expect(page.locator("#job-outcome .said")).to_have_text("你好，<b>世界</b>！")
 
 
+def test_options_unfold_for_who_needs_them_and_the_job_waits_for_its_time(open_page, greeting):
+    page = open_page(f"/admin/jobs/job/add/?workflow={greeting['id']}")
+    page.locator("#tab-form textarea").fill("世界")
+    expect(page.get_by_label("Priority")).to_be_hidden()
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_label("Priority").fill("10")
+    page.get_by_label("Not before").fill("2100-01-01T08:00")
+    page.get_by_label("a crash of its process").check()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#options .errorlist")).to_be_visible()
+
+    page.get_by_label("Priority").fill("9")
+    page.get_by_role("button", name="Run", exact=True).click()
+
+    expect(page.locator("#job-outcome")).to_contain_text("It was submitted to start later.")
+    facts = page.get_by_role("region", name="About this job")
+    expect(facts).to_contain_text("a crash of its process")
+    expect(facts).to_contain_text("Jan 1, 2100")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#job-head .badge-cancelled")).to_be_visible()
+
+
+def test_all_jobs_of_a_filter_are_cancelled_and_retried_after_a_look(open_page, site, greeting):
+    later = {"trigger_data_json": {"name": "世界"}, "not_before_time": "2100-01-01T08:00:00Z"}
+    batch = {"ai_workflow_def_id": greeting["id"], "batch_name_str": "夜间", "items": [later] * 60}
+    batch = site.api.post("/ai_workflow_job/batch", json=batch).json()
+    page = open_page(f"/admin/jobs/job/?batch__id__exact={batch['id']}")
+
+    def choose(action: str) -> None:
+        page.locator("#action-toggle").check()
+        page.get_by_role("button", name="Select all 60 jobs").click()
+        page.locator("select[name=action]").select_option(label=action)
+        page.get_by_role("button", name="Go").click()
+        expect(page.locator("#content")).to_contain_text("60 jobs, all that the list holds")
+
+    choose("Cancel…")
+    expect(page.get_by_role("region", name="What would be done")).to_contain_text("60")
+    page.get_by_role("button", name="Cancel these jobs").click()
+    expect(page.locator(".messagelist")).to_contain_text("60 jobs were cancelled.")
+    choose("Retry…")
+    page.get_by_role("button", name="Retry these jobs").click()
+    expect(page.locator(".messagelist")).to_contain_text("60 jobs were submitted again.")
+
+
 def test_a_running_job_can_be_cancelled_and_retried(open_page, site):
     definition = site.define("睡觉", SLEEPER)
     job = site.submit(definition, {"seconds": 120}, "要取消的作业")

@@ -214,9 +214,9 @@ def test_cancelling_asks_first_then_ends_a_waiting_job_and_asks_a_running_one(as
 
     assert "3 jobs selected" in asked.content.decode()
     assert figures(asked) == {
-        "wait: they are cancelled at once": "1",
-        "run: their workers are asked to stop them": "1",
-        "are over": "1",
+        "pending, to be cancelled at once": "1",
+        "running, to be asked to stop": "1",
+        "over already": "1",
     }
     waiting.refresh_from_db()
     assert waiting.status == Job.Status.PENDING
@@ -261,8 +261,8 @@ def test_a_filter_retries_no_completed_jobs_unless_it_names_them(as_admin, make_
 
     asked = act(as_admin, "retry_selected", failed, select_across="1")
     assert figures(asked) == {
-        "are submitted again, as new jobs": "1",
-        "are completed; to retry them too, narrow the list to completed jobs": "1",
+        "to be submitted again, as new jobs": "1",
+        "completed; to retry them too, narrow the list to completed jobs": "1",
     }
     assert said(confirm(as_admin, asked)) == ["1 job was submitted again."]
     assert Job.objects.get(retry_of__isnull=False).retry_of == failed
@@ -280,7 +280,7 @@ def test_retrying_many_keeps_what_each_had_and_says_what_could_not_be(as_admin, 
     asked = act(as_admin, "retry_selected", good, inactive, *misfits)
     done = confirm(as_admin, asked)
 
-    assert figures(asked)["are of a workflow that is not active"] == "1"
+    assert figures(asked)["of a workflow that is not active"] == "1"
     again = Job.objects.get(retry_of__isnull=False)
     kept = (again.retry_of, again.name, again.priority, again.timeout_seconds, again.max_attempts, again.retry_on)
     assert kept == (good, "甲", 8, 99, 2, "crashed")
