@@ -281,7 +281,7 @@ class JobAdmin(admin.ModelAdmin):
         else:
             self.message_user(request, nothing, messages.WARNING)
         if more:
-            self.message_user(request, _("There are more than one go takes. Do it again for the others."), messages.WARNING)
+            self.message_user(request, _("There are more. Do it again for the others."), messages.WARNING)
 
     def _tell_refused(self, request, refused) -> None:
         reasons = Counter(map(str, refused)).most_common()

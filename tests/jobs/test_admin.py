@@ -301,7 +301,7 @@ def test_more_than_one_go_takes_is_said_before_and_after(as_admin, make_job):
     done = confirm(as_admin, asked)
 
     assert "One go takes 1000 jobs." in asked.content.decode()
-    assert said(done) == ["1000 jobs were submitted again.", "There are more than one go takes. Do it again for the others."]
+    assert said(done) == ["1000 jobs were submitted again.", "There are more. Do it again for the others."]
     assert Job.objects.filter(retry_of__isnull=False).count() == bulk.BATCH_MOST
 
 
