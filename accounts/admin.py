@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import ApiKey, User, Workspace
+from aiworkflow_project.paginator import CappedPaginator
 from aiworkflow_project.templatetags.console import badge, moment
 
 ACTIONS = {
@@ -69,6 +70,8 @@ class UserAdmin(PermissionField, StockUserAdmin):
     search_fields = ("username", "first_name", "last_name", "email")
     show_facets = admin.ShowFacets.NEVER
     ordering = ("username", "pk")
+    paginator = CappedPaginator
+    show_full_result_count = False
     list_select_related = False
     filter_horizontal = ("groups", "user_permissions")
     # What would make somebody more than the person at the keyboard is.
@@ -110,6 +113,8 @@ class WorkspaceAdmin(admin.ModelAdmin):
     list_display = ("name", "slug", "made")
     search_fields = ("name", "slug")
     ordering = ("name", "pk")
+    paginator = CappedPaginator
+    show_full_result_count = False
     list_select_related = False
     fields = ("name", "slug", "made")
     readonly_fields = ("slug", "made")
@@ -135,6 +140,8 @@ class ApiKeyAdmin(admin.ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("name", "prefix", "user__username")
     ordering = ("-created_at", "pk")
+    paginator = CappedPaginator
+    show_full_result_count = False
     actions = ("revoke_selected",)
 
     formfield_overrides = {

@@ -10,21 +10,21 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.http import Http404, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import Workspace
+from aiworkflow_project.db.counts import capped
+from aiworkflow_project.paginator import CappedPaginator
 from aiworkflow_project.templatetags.console import badge, duration, moment
-from jobs import bulk, dashboard, rendering, services, sizes
+from jobs import bulk, rendering, services, sizes
 from jobs.forms import RunForm, in_words
 from jobs.models import InvalidTransition, Job, JobBatch, JobEvent
 from jobs.retention import Policy
@@ -65,14 +65,6 @@ LOST = {
     "runner_lost": gettext_lazy("The runner that ran it was lost."),
     "handed_back": gettext_lazy("Its worker was stopped as planned, so that it does not count."),
 }
-
-
-class BoundedPaginator(Paginator):
-    """Counts no further than 10,000: a list of millions opens as fast as one of ten."""
-
-    @cached_property
-    def count(self):
-        return dashboard.count(self.object_list).number
 
 
 class WhenFilter(admin.SimpleListFilter):
@@ -147,7 +139,7 @@ class JobAdmin(admin.ModelAdmin):
     list_select_related = ("workflow", "created_by", "batch")
     list_per_page = 50
     list_max_show_all = 200
-    paginator = BoundedPaginator
+    paginator = CappedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # counting each choice would read the whole table
     search_fields = ("name",)
@@ -244,7 +236,7 @@ class JobAdmin(admin.ModelAdmin):
         if "confirmed" not in request.POST:
             outlook = bulk.retry_outlook(jobs)
             if jobs is not found:
-                outlook.leaves["completed"] = dashboard.count(found.filter(status=Job.Status.COMPLETED))
+                outlook.leaves["completed"] = capped(found.filter(status=Job.Status.COMPLETED))
             return self._ask(request, outlook, bulk.BATCH_MOST, _("Retry jobs"))
         done = bulk.retry_all(bulk.runnable(jobs), created_by=request.user, request_id=request.id)
         self._tell_refused(request, done.refused.values())

@@ -9,25 +9,11 @@ from statistics import median
 
 from django.utils import timezone
 
+from aiworkflow_project.db.counts import Count, capped
 from jobs.models import Job, Worker
 
-COUNT_AT_MOST = 10_000
 SAMPLE_AT_MOST = 5_000
 HOURS = 24
-
-
-@dataclass(frozen=True)
-class Count:
-    """How many there are, counted up to a limit: `more` says that there are more than `number`."""
-
-    number: int
-    more: bool = False
-
-    def __str__(self):
-        return f"{self.number:,}+" if self.more else f"{self.number:,}"
-
-    def __bool__(self):
-        return self.number > 0
 
 
 @dataclass
@@ -105,19 +91,13 @@ def percentile(values: list[float], share: float) -> float | None:
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
-def count(queryset) -> Count:
-    """Count without ever reading more than COUNT_AT_MOST index entries."""
-    number = queryset.order_by()[: COUNT_AT_MOST + 1].count()
-    return Count(min(number, COUNT_AT_MOST), number > COUNT_AT_MOST)
-
-
 def open_counts(workspace) -> dict[str, Count]:
     """How many jobs wait, run, and failed lately: what the navigation shows beside Jobs."""
     jobs = Job.objects.in_workspace(workspace)
     return {
-        "pending": count(jobs.pending()),
-        "running": count(jobs.running()),
-        "failed": count(jobs.filter(status=Job.Status.FAILED, created_at__gte=_a_day_ago())),
+        "pending": capped(jobs.pending()),
+        "running": capped(jobs.running()),
+        "failed": capped(jobs.filter(status=Job.Status.FAILED, created_at__gte=_a_day_ago())),
     }
 
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import Workspace
+from aiworkflow_project.paginator import CappedPaginator
 from aiworkflow_project.templatetags.console import badge, moment
 from workflows import diff, engine, services
 from workflows.forms import STARTER, WorkflowForm, placed
@@ -45,6 +46,7 @@ class WorkflowAdmin(admin.ModelAdmin):
     list_filter = ("is_active", TagFilter, ("updated_at", admin.DateFieldListFilter))
     list_select_related = ("created_by",)
     list_per_page = 50
+    paginator = CappedPaginator
     search_fields = ("name", "description", "tags")
     search_help_text = gettext_lazy("Name, description or tag")
     ordering = ("-updated_at", "-id")

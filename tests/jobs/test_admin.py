@@ -80,9 +80,9 @@ def test_the_list_never_reads_the_data_and_the_results(as_admin, make_job, djang
 
 
 def test_the_pages_of_the_list_end_at_ten_thousand(as_admin, make_job, monkeypatch):
-    from jobs import dashboard
+    from aiworkflow_project.db import counts
 
-    monkeypatch.setattr(dashboard, "COUNT_AT_MOST", 2)
+    monkeypatch.setattr(counts, "COUNT_AT_MOST", 2)
     for _ in range(3):
         make_job()
 

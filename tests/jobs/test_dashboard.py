@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from aiworkflow_project.db import counts
 from jobs import dashboard
 
 
@@ -34,14 +35,14 @@ def test_another_workspace_s_jobs_are_not_counted(make_workspace, make_workflow,
 
 
 def test_counting_stops_at_its_limit(workspace, make_job, monkeypatch):
-    monkeypatch.setattr(dashboard, "COUNT_AT_MOST", 2)
+    monkeypatch.setattr(counts, "COUNT_AT_MOST", 2)
     for _ in range(4):
         make_job()
 
-    counts = dashboard.open_counts(workspace)
+    counted = dashboard.open_counts(workspace)
 
-    assert str(counts["pending"]) == "2+"
-    assert str(counts["running"]) == "0"
+    assert str(counted["pending"]) == "2+"
+    assert str(counted["running"]) == "0"
 
 
 def test_a_sample_says_that_it_is_one(workspace, make_job, monkeypatch):

@@ -225,7 +225,7 @@ class ComponentViewSet(GenericViewSet):
 
     @staticmethod
     def _asked_for(params) -> tuple[str, bool | None]:
-        wrong = strangers(params, {*pagination.NAMES, "name", "allowed"})
+        wrong = strangers(params, {*pagination.BY_OFFSET, "name", "allowed"})
         allowed = None
         try:
             allowed = FlagField().clean(params["allowed"]) if "allowed" in params else None
