@@ -161,7 +161,9 @@ class JobAdmin(admin.ModelAdmin):
             by_id = queryset.filter(pk__gte=first, pk__lte=last)
             if by_id.exists():
                 return by_id, False
-        return super().get_search_results(request, queryset, search_term)
+        for word in search_term.split():
+            queryset = queryset.named_like(word)
+        return queryset, False
 
     # The list
 

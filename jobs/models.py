@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from aiworkflow_project.db.conflicts import retried
+from jobs import search
 from workflows.fields import AnyTextField, JSONTextField
 
 
@@ -35,7 +36,8 @@ class JobQuerySet(models.QuerySet):
         return self.filter(workspace=workspace)
 
     def named_like(self, text: str):
-        return self.filter(name__icontains=text)
+        """Those whose name contains `text`, in any case."""
+        return search.named_like(self, text)
 
     def pending(self):
         return self.filter(status=Job.Status.PENDING)
@@ -269,6 +271,13 @@ class Job(models.Model):
             models.Index(fields=["workspace", "-updated_at", "-id"], name="job_by_change"),
             models.Index(fields=["workspace", "-completed_at", "-id"], name="job_by_end"),
             models.Index(fields=["status", "waits_for", "-priority", "available_at", "id"], name="job_ready"),
+            models.Index(fields=["workspace", "-started_at", "-id"], name="job_by_start"),
+            models.Index(fields=["workspace", "-execution_seconds", "-id"], name="job_by_duration"),
+            models.Index(fields=["workspace", "-name", "-id"], name="job_by_name"),
+            models.Index(fields=["workspace", "-status", "-id"], name="job_by_state"),
+            models.Index(
+                fields=["workspace", "workflow", "status", "-created_at", "-id"], name="job_by_workflow_status"
+            ),
             models.Index(fields=["status", "lease_expires_at"], name="job_lease"),
             models.Index(fields=["lease_token"], name="job_lease_token"),
         ]
