@@ -1,108 +1,174 @@
-"""The API: creates, reads and lists per second with 10,000 jobs in the table, on the embedded default.
+"""The API: requests per second beside a stand-in in FastAPI and SQLModel, with 10,000 jobs in the table.
 
-    python -m benchmarks.api [--rows 10000] [--seconds 4] [--rounds 3]
+    python -m benchmarks.api [--rows 10000] [--seconds 3] [--rounds 5] [--on sqlite postgres]
 
-Eight connections at a time against one web process, without workers, so that only the API is measured.
+One web process each, without workers, and eight connections at a time. Ours and the stand-in take turns at each
+endpoint; printed are the medians of the rounds and the ratios. The stand-in is installed into an environment of its own
+in the system's folder for temporary files, at the first run, or runs in that of `--standin`.
 """
 
 import argparse
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
-import threading
 import time
+import venv
 from pathlib import Path
 
-import httpx
+from benchmarks.jobs import DATA
+from benchmarks.load import Connection, load, request
+from tests.databases import servers
+from tests.journeys.site import ROOT, free_port, wait_for
 
-from benchmarks.jobs import DATA, PIPELINE
-from tests.journeys.site import Site, wait_for
-
-FILL = """
-import sys
-from datetime import timedelta
-from django.utils import timezone
-from jobs.models import Job
-from workflows.models import Workflow
-workflow = Workflow.objects.get(name="benchmark")
-now = timezone.now()
-Job.objects.bulk_create(
-    (Job(workspace_id=workflow.workspace_id, workflow=workflow, revision_id=workflow.current_revision_id,
-         name=f"问答 {n}", trigger_data={"query": "什么是人工智能？", "top_k": n},
-         status="failed" if n % 20 == 0 else "completed",
-         result={"prompt": {"prompt": "答" * 50}}, timeout_seconds=60, max_attempts=3, attempt=1, execution_seconds=0.1,
-         created_at=now - timedelta(seconds=n), updated_at=now - timedelta(seconds=n),
-         started_at=now - timedelta(seconds=n), completed_at=now - timedelta(seconds=n))
-     for n in range(ROWS)), batch_size=500)
-"""
+STANDIN = Path(__file__).parent / "standin"
+KINDS = {
+    "create": "",
+    "read one": "/api/v1/ai_workflow_job/{job}",
+    "list 20": "/api/v1/ai_workflow_job?limit=20",
+    "list 100": "/api/v1/ai_workflow_job?limit=100",
+    "list 1000": "/api/v1/ai_workflow_job?limit=1000",
+    "filter 20": "/api/v1/ai_workflow_job?limit=20&status=failed",
+}
 
 
-def load(site: Site, clients: int, seconds: float, request) -> dict:
-    """What `clients` get done in `seconds`: requests per second, and the latencies' median and 99th percentile."""
-    waits, stop = [], time.perf_counter() + seconds
+def standin_python(given: str | None) -> Path:
+    folder = Path(given or Path(tempfile.gettempdir()) / "aiworkflow-standin")
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", STANDIN / "requirements.txt"], check=True)
+    return python
 
-    def go():
-        with httpx.Client(base_url=str(site.api.base_url), headers=site.api.headers, timeout=30) as client:
-            while time.perf_counter() < stop:
-                start = time.perf_counter()
-                answer = request(client)
-                waits.append(time.perf_counter() - start)
-                assert answer.status_code < 300, answer.text
 
-    threads = [threading.Thread(target=go) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    waits.sort()
-    return {
-        "per second": len(waits) / seconds,
-        "p50 ms": statistics.median(waits) * 1000,
-        "p99 ms": waits[int(len(waits) * 0.99) - 1] * 1000,
-    }
+def prepare(rows: int) -> None:
+    """In a process whose database it is: fills it, and prints a key and a definition."""
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    from accounts.models import ApiKey, User, Workspace
+    from benchmarks import seed
+
+    workflows = seed.fill(rows)
+    user = User.objects.create_superuser("bench")
+    key = ApiKey(workspace_id=Workspace.DEFAULT_ID, user=user, name="bench").issue()
+    print(json.dumps([key, str(workflows[0].pk)]))
+
+
+class Server:
+    """A web process on a free port, ready to be asked, and the requests of each kind."""
+
+    def __init__(self, command: list, environment: dict, key: str = "", definition: str = ""):
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+        )
+        wait_for(self._answers, 120, "the web process")
+        ask = Connection(self.port).ask
+
+        def sent(method: str, path: str, body: bytes = b"") -> bytes:
+            return request(method, path, host=f"127.0.0.1:{self.port}", key=key, body=body)
+
+        listed = json.loads(ask(sent("GET", "/api/v1/ai_workflow_job?limit=1"))[1])
+        job = (listed if isinstance(listed, list) else listed["results"])[0]["id"]
+        definition = definition or json.loads(ask(sent("GET", "/api/v1/ai_workflow_def"))[1])["id"]
+        body = {"ai_workflow_def_id": definition, "trigger_data_json": DATA, "job_name_str": "bench"}
+        self.requests = {kind: sent("GET", path.format(job=job)) for kind, path in KINDS.items() if path}
+        self.requests["create"] = sent("POST", "/api/v1/ai_workflow_job", json.dumps(body).encode())
+
+    def _answers(self) -> bool:
+        try:
+            return Connection(self.port).ask(request("GET", "/ping", host="127.0.0.1"))[0] == 200
+        except OSError:
+            return False
+
+    def measure(self, kind: str, seconds: float) -> dict:
+        before = self._cpu()
+        found = load(self.port, self.requests[kind], clients=8, seconds=seconds)
+        return found | {"cpu ms": (self._cpu() - before) * 1000 / (found["per second"] * seconds)}
+
+    def _cpu(self) -> float:
+        """Seconds of the processor that the process has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def compare(database: str, options) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        ours = os.environ | {"DATA_DIR": folder, "LOG_LEVEL": "WARNING"}
+        theirs = os.environ | {
+            "STANDIN_ROWS": str(options.rows),
+            "STANDIN_URL": f"sqlite+aiosqlite:///{folder}/standin.db",
+        }
+        if url := servers.URLS[database]:
+            server = servers.Server(url)
+            ours["DATABASE_URL"] = server.make()
+            theirs["STANDIN_URL"] = server.make().replace("postgresql://", "postgresql+asyncpg://")
+        made = subprocess.run(
+            [sys.executable, "-m", "benchmarks.api", "--prepare", str(options.rows)],
+            cwd=ROOT, env=ours, check=True, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        key, definition = json.loads(made.stdout.splitlines()[-1])
+        uvicorn = [
+            standin_python(options.standin),
+            "-m",
+            "uvicorn",
+            "--app-dir",
+            STANDIN,
+            "app:app",
+            "--log-level",
+            "warning",
+        ]
+        pair = [Server([sys.executable, "manage.py", "serve"], ours, key, definition)]
+        try:
+            pair.append(Server([*uvicorn], theirs))
+            rounds = {kind: [] for kind in KINDS}
+            for number in range(-1, options.rounds):
+                for kind in options.kinds:
+                    figures = [one.measure(kind, options.seconds if number >= 0 else 0.5) for one in pair]
+                    if number >= 0:
+                        rounds[kind].append(figures)
+                    time.sleep(0.1)
+        finally:
+            for one in pair:
+                one.stop()
+    print(f"\n{database}, {options.rows:,} jobs: ours / the stand-in = ratio")
+    names = ("per second", "p50 ms", "p99 ms", "cpu ms")
+    print(f"{'':12}" + "".join(f"{name:>28}" for name in names))
+    for kind in options.kinds:
+        line = f"{kind:12}"
+        for name in names:
+            mine, standin = (statistics.median(pair[side][name] for pair in rounds[kind]) for side in (0, 1))
+            ratio = statistics.median(pair[0][name] / pair[1][name] for pair in rounds[kind])
+            line += f"{f'{mine:.1f} / {standin:.1f} = {ratio:.2f}':>28}"
+        print(line, flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--on", nargs="+", choices=["sqlite", "postgres"], default=["sqlite", "postgres"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--standin", help="the folder of its environment")
+    parser.add_argument("--prepare", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        site = Site(Path(folder)).start()
-        definition = site.define("benchmark", PIPELINE)
-        site.command("shell", "-c", FILL.replace("ROWS", str(options.rows))).wait()
-        site.stop()
-        # The web process alone.
-        site.process = site.command("serve", "--port", str(site.port))
-        try:
-            wait_for(lambda: _answers(site), 30, "the web process")
-            site.sign_in()
-            job_id = site.api.get("/ai_workflow_job", params={"limit": 1}).json()["results"][0]["id"]
-            body = {"ai_workflow_def_id": definition["id"], "trigger_data_json": DATA, "job_name_str": "bench"}
-            kinds = {
-                "read one": lambda client: client.get(f"/ai_workflow_job/{job_id}"),
-                "list 20": lambda client: client.get("/ai_workflow_job", params={"limit": 20}),
-                "list 100": lambda client: client.get("/ai_workflow_job", params={"limit": 100}),
-                "filter 20": lambda client: client.get("/ai_workflow_job", params={"limit": 20, "status": "failed"}),
-                "create": lambda client: client.post("/ai_workflow_job", json=body),
-            }
-            found = {kind: [] for kind in kinds}
-            for _ in range(options.rounds):
-                for kind, request in kinds.items():
-                    found[kind].append(load(site, 8, options.seconds, request))
-        finally:
-            site.stop()
-    print(f"{'':12}{'per second':>12}{'p50 ms':>10}{'p99 ms':>10}   ({options.rows} jobs)")
-    for kind, rounds in found.items():
-        middle = {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
-        print(f"{kind:12}{middle['per second']:12.0f}{middle['p50 ms']:10.1f}{middle['p99 ms']:10.1f}")
-
-
-def _answers(site: Site) -> bool:
-    try:
-        return httpx.get(f"{site.address}/ping", timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aiworkflow_project.settings")
+    if options.prepare:
+        prepare(options.prepare)
+        return
+    for database in options.on:
+        compare(database, options)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,29 @@ def fill(rows: int) -> list[Workflow]:
     chance = random.Random(1)
     workflows = [_workflow(number) for number in range(WORKFLOWS)]
     columns = list(Job._meta.concrete_fields)
+    indexes = _drop_indexes()
     for first in range(0, rows, BATCH):
         made = [_job(number, rows, workflows, chance) for number in range(first, min(first + BATCH, rows))]
         _insert(columns, made)
-    _analyze()
+    with connection.cursor() as cursor:
+        for statement in indexes:
+            cursor.execute(statement)
+        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
     return workflows
+
+
+def _drop_indexes() -> list[str]:
+    """Drop the indexes of the table of jobs, but for its key's, and return what makes them again."""
+    found = {
+        "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s AND indexname NOT LIKE %s",
+        "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = %s AND name NOT LIKE %s",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(found[connection.vendor], [Job._meta.db_table, "%pkey"])
+        indexes = [(name, sql) for name, sql in cursor.fetchall() if sql]
+        for name, _sql in indexes:
+            cursor.execute(f"DROP INDEX {connection.ops.quote_name(name)}")
+    return [sql for _name, sql in indexes]
 
 
 def _workflow(number: int) -> Workflow:
@@ -88,8 +106,3 @@ def _value(field, value):
     if field.get_internal_type() == "TextField" and isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     return field.get_db_prep_save(value, connection)
-
-
-def _analyze() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
