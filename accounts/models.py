@@ -4,12 +4,14 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from aiworkflow_project.db.prepared import Prepared
 
 
 class User(AbstractUser):
@@ -46,17 +48,17 @@ class Workspace(models.Model):
 
 
 class ApiKeyQuerySet(models.QuerySet):
-    def usable(self):
+    def usable(self, now: datetime | None = None):
         """Keys that still open the door: neither revoked nor expired, and their owner is active."""
         return self.filter(revoked_at=None, user__is_active=True).filter(
-            models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+            models.Q(expires_at=None) | models.Q(expires_at__gt=now or timezone.now())
         )
 
     def matching(self, secret: str) -> "ApiKey | None":
         """The usable key that `secret` is, or None."""
-        candidate = self.usable().select_related("user").filter(prefix=secret[: ApiKey.PREFIX_LENGTH]).first()
-        if candidate and hmac.compare_digest(candidate.secret_hash, ApiKey.hash_of(secret)):
-            return candidate
+        for candidate in _of_prefix(secret[: ApiKey.PREFIX_LENGTH], timezone.now()):
+            if hmac.compare_digest(candidate.secret_hash, ApiKey.hash_of(secret)):
+                return candidate
         return None
 
 
@@ -110,6 +112,13 @@ class ApiKey(models.Model):
     def revoke(self) -> None:
         ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now())
         self.refresh_from_db()
+
+
+_of_prefix = Prepared(
+    lambda prefix, now: ApiKey.objects.usable(now).select_related("user").filter(prefix=prefix)[:1],
+    ApiKey._meta.get_field("prefix"),
+    ApiKey._meta.get_field("expires_at"),
+)
 
 
 class KeptAnswer(models.Model):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection, transaction
 
 from accounts.models import Workspace
+from jobs import search
 from jobs.models import Job
 from tests import descriptions
 from workflows.models import Workflow, WorkflowRevision
@@ -34,6 +35,7 @@ def fill(rows: int) -> list[Workflow]:
     with connection.cursor() as cursor:
         for statement in indexes:
             cursor.execute(statement)
+        search.ensure(connection.alias)
         cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
     return workflows
 
@@ -49,6 +51,8 @@ def _drop_indexes() -> list[str]:
         indexes = [(name, sql) for name, sql in cursor.fetchall() if sql]
         for name, _sql in indexes:
             cursor.execute(f"DROP INDEX {connection.ops.quote_name(name)}")
+        if connection.vendor == "sqlite":
+            cursor.execute("DROP TRIGGER job_was_made")
     return [sql for _name, sql in indexes]
 
 

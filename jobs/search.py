@@ -74,9 +74,10 @@ def _ensure_sqlite(connection) -> None:
             cursor.execute(f"DROP TABLE IF EXISTS {table}")
         for statement in SQLITE_TABLES:
             cursor.execute(statement)
+        cursor.execute(f"INSERT INTO job_name(job_id, name) SELECT id, name FROM {JOBS} WHERE name <> ''")
+        cursor.execute("INSERT INTO job_name_trigrams(job_name_trigrams) VALUES ('rebuild')")
         for name, body in SQLITE_TRIGGERS.items():
             cursor.execute(f"CREATE TRIGGER {name} {body}")
-        cursor.execute(f"INSERT INTO job_name(job_id, name) SELECT id, name FROM {JOBS} WHERE name <> ''")
 
 
 def _is_there(connection) -> bool:

@@ -1,12 +1,14 @@
 """Where inner names meet the wire: serializers that read and write by one table of names."""
 
+import copy
+
 import orjson
 from django.db.models import CharField as CharColumn
 from django.db.models import F, Func, TextField, Value
 from django.db.models.functions import NullIf
 from rest_framework import serializers
 
-from workflows.fields import AnyTextField
+from workflows.fields import AnyTextField, dump
 
 
 class StrictCharField(serializers.CharField):
@@ -24,14 +26,29 @@ class RawJSON(Func):
     template = "%(expressions)s"
 
     def __init__(self, name: str):
+        self.column = name
         super().__init__(F(name), output_field=TextField())
+
+    def of(self, instance):
+        value = getattr(instance, self.column)
+        return None if value is None else orjson.Fragment(dump(value))
 
 
 class OrNull(NullIf):
     """A text column whose emptiness is null on the wire."""
 
     def __init__(self, name: str):
+        self.column = name
         super().__init__(F(name), Value(""), output_field=AnyTextField())
+
+    def of(self, instance):
+        return getattr(instance, self.column) or None
+
+
+def _at(instance, path: str):
+    for name in path.split("__"):
+        instance = getattr(instance, name)
+    return instance
 
 
 class WireSerializer(serializers.ModelSerializer):
@@ -70,6 +87,14 @@ class WireSerializer(serializers.ModelSerializer):
                     row[name] = orjson.Fragment(row[name])
         return rows
 
+    @classmethod
+    def row_of(cls, instance) -> dict:
+        """What `answer` would tell of an instance that was just saved, without asking the database again."""
+        return {
+            name: inner.of(instance) if isinstance(inner, (RawJSON, OrNull)) else _at(instance, inner)
+            for name, inner in cls.Meta.wire.items()
+        }
+
     def get_field_names(self, declared_fields, info):
         return list(self.Meta.wire)
 
@@ -81,7 +106,10 @@ class WireSerializer(serializers.ModelSerializer):
         return given
 
     def get_fields(self):
-        fields = super().get_fields()
+        # Read off the model once: to do so for each request costs as much as all the rest of reading its body.
+        if "_read_off" not in type(self).__dict__:
+            type(self)._read_off = super().get_fields()
+        fields = copy.deepcopy(self._read_off)
         for name in self._declared_fields.keys() & self.Meta.wire.keys():
             inner = self.Meta.wire[name]
             if isinstance(inner, str) and inner != name:

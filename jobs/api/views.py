@@ -10,12 +10,14 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.models import Workspace
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.errors import Conflict, Refused, field_errors, trigger_data_errors
 from aiworkflow_project.api.filters import StrictFilterBackend
 from aiworkflow_project.api.idempotency import idempotent
 from aiworkflow_project.api.renderers import EventStreamRenderer, JSONRenderer
 from aiworkflow_project.api.schema import IDEMPOTENCY_KEY, PREFER_WAIT
+from aiworkflow_project.db.prepared import Prepared
 from jobs import services
 from jobs.api.events import EventStream
 from jobs.api.filters import JobFilter
@@ -27,6 +29,22 @@ from workflows import engine
 from workflows.models import Workflow
 
 LAST_EVENT = 2**31 - 1
+
+_row = Prepared(
+    lambda workspace, pk: JobSerializer.rows(Job.objects.filter(workspace_id=workspace, pk=pk)),
+    Workspace._meta.pk,
+    Job._meta.pk,
+)
+_workflow = Prepared(
+    lambda workspace, pk: (
+        Workflow.objects.kept()
+        .filter(pk=pk, workspace_id=workspace)
+        .select_related("current_revision")
+        .defer("current_revision__pipeline_yaml")
+    ),
+    Workspace._meta.pk,
+    Workflow._meta.pk,
+)
 
 
 class JobViewSet(GenericViewSet):
@@ -63,7 +81,7 @@ class JobViewSet(GenericViewSet):
         return job
 
     def _row(self, pk) -> dict:
-        for row in JobSerializer.answer(JobSerializer.rows(self.get_queryset().filter(pk=pk))):
+        for row in JobSerializer.answer(_row(workspace_id_of(self.request), pk)):
             return row
         raise Http404
 
@@ -96,7 +114,7 @@ class JobViewSet(GenericViewSet):
 
     def _created(self, job: Job) -> Response:
         where = reverse("ai_workflow_job", args=[job.pk], request=self.request)
-        return Response(self._row(job.pk), status=status.HTTP_201_CREATED, headers={"Location": where})
+        return Response(JobSerializer.row_of(job), status=status.HTTP_201_CREATED, headers={"Location": where})
 
     @extend_schema(operation_id="ai_workflow_job_read")
     def retrieve(self, request, pk):
@@ -158,8 +176,7 @@ def named_workflow(request) -> Workflow | None:
         pk = Workflow._meta.pk.to_python(request.data.get("ai_workflow_def_id"))
     except (AttributeError, DjangoValidationError):
         return None
-    mine = Workflow.objects.kept().filter(pk=pk, workspace_id=workspace_id_of(request))
-    return mine.select_related("current_revision").first()
+    return next(iter(_workflow(workspace_id_of(request), pk)), None) if pk else None
 
 
 def _further_errors(workflow, body) -> list[dict]:

@@ -5,6 +5,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from jobs.models import Job, JobStep
@@ -347,8 +348,10 @@ def test_each_act_on_jobs_needs_its_permission(make_client, make_user, make_job,
 
 
 def test_a_queue_that_is_down_does_not_refuse_a_job(
-    submit, make_workflow, monkeypatch, django_capture_on_commit_callbacks
+    submit, make_workflow, monkeypatch, settings, django_capture_on_commit_callbacks
 ):
+    settings.QUEUE_URL = "redis://127.0.0.1:1"
+
     def down(*args, **kwargs):
         raise ConnectionError("the broker is away")
 
@@ -367,3 +370,13 @@ def test_limits_of_the_workflow_block_are_the_jobs(submit, make_workflow):
     row = submit(make_workflow(described=described)).json()
 
     assert (row["timeout_seconds"], row["max_attempts_int"]) == (7, 1)
+
+
+def test_the_wake_up_of_a_queue_in_the_database_is_committed_with_its_job(submit, make_workflow, monkeypatch):
+    def broken(*args, **kwargs):
+        raise OperationalError("the disk is full")
+
+    monkeypatch.setattr("jobs.services.async_task", broken)
+
+    assert submit(make_workflow()).status_code == 503
+    assert not Job.objects.exists()
