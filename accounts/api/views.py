@@ -15,6 +15,7 @@ from accounts.api.throttle import FailedSignIns
 from accounts.models import ApiKey
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.filters import StrictFilterBackend
+from aiworkflow_project.api.lists import ListMixin
 
 
 class TokenView(TokenObtainPairView):
@@ -42,7 +43,7 @@ class RefreshView(TokenRefreshView):
         return super().post(request, *args, **kwargs)
 
 
-class ApiKeyViewSet(GenericViewSet):
+class ApiKeyViewSet(ListMixin, GenericViewSet):
     """The caller's own API keys."""
 
     queryset = ApiKey.objects.all()
@@ -56,7 +57,7 @@ class ApiKeyViewSet(GenericViewSet):
     @extend_schema(operation_id="auth_api_keys_list")
     def list(self, request):
         """List your API keys, newest first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        page = self.page()
         return self.get_paginated_response(page)
 
     @extend_schema(operation_id="auth_api_keys_create", request=ApiKeySerializer, responses={201: NewApiKeySerializer})

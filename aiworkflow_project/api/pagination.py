@@ -9,7 +9,8 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 from aiworkflow_project.api.cursors import Order
-from aiworkflow_project.db import counts
+from aiworkflow_project.db.counts import COUNT_AT_MOST, Counting
+from aiworkflow_project.db.prepared import Prepared
 
 BY_OFFSET = ("limit", "offset")
 NAMES = (*BY_OFFSET, "cursor", "count")
@@ -55,74 +56,82 @@ def _number(params, name: str, default: int, least: int, most: int, wrong: dict)
     return number
 
 
+class Listing:
+    """A page of a queryset as it was asked for, with its SQL compiled, to be read as often as it is asked for."""
+
+    def __init__(self, queryset, wire, asked: Asked):
+        self.asked, self.wire = asked, wire
+        self.order = Order(queryset, wire.Meta.wire)
+        self.counting = Counting(queryset)
+        self.backward, parts, first = False, [queryset], asked.offset
+        if asked.cursor:
+            place, self.backward = self.order.read(asked.cursor)
+            parts = self.order.beyond(queryset, place, backward=self.backward)
+        last = first + asked.limit + 1  # one more than the page, to see whether it is the last
+        self._parts = [Prepared(lambda part=part: wire.rows(part)[first:last]) for part in parts]
+
+    def read(self) -> tuple[list[dict], bool]:
+        """The rows of the page in the list's order, and whether there are more behind (before it, if `backward`)."""
+        rows, limit = [], self.asked.limit
+        for part in self._parts:
+            if len(rows) <= limit:
+                rows += part()
+        page = rows[:limit]
+        return page[::-1] if self.backward else page, len(rows) > limit
+
+
 class Pagination(BasePagination):
     """DRF's envelope, with a count that costs a bounded query, and none where the page itself tells it.
 
     `next` and `previous` are by offset on pages by offset, as far as offsets are quick, and by cursor beyond.
     """
 
-    def paginate_queryset(self, queryset, request, view=None):
-        """The rows of the page, as the view's WireSerializer tells them. A plain list is paged as it is."""
-        self.request, self.asked = request, read(request.query_params)
-        self.next = self.previous = None
-        if isinstance(queryset, list):
-            return self._of_list(queryset)
-        wire = view.get_serializer_class()
-        self.order = Order(queryset, wire.Meta.wire)
+    def paginate_queryset(self, queryset: list, request, view=None) -> list:
+        """A page of a plain list. Querysets are read as a Listing, see `paginate`."""
+        asked = read(request.query_params)
+        self._begin(request, asked)
+        self._link_by_offset(more=asked.offset + asked.limit < len(queryset))
+        self.count = len(queryset)
+        return queryset[asked.offset : asked.offset + asked.limit]
+
+    def paginate(self, listing: Listing, request) -> list[dict]:
+        """The rows of the page, as the listing's WireSerializer tells them."""
+        self._begin(request, listing.asked)
+        page, more = listing.read()
         if self.asked.cursor is None:
-            page, more = self._by_offset(wire.rows(queryset))
+            self._link_from_offset(listing, page, more)
         else:
-            page, more = self._by_cursor(queryset, wire)
-        self._count(queryset, page, more)
-        return wire.answer(page)
+            self._link_from_cursor(listing, page, more)
+        self._count(listing.counting, page, more)
+        return listing.wire.answer(page)
 
-    def _of_list(self, rows: list) -> list:
-        limit, offset = self.asked.limit, self.asked.offset
-        self._link_by_offset(more=offset + limit < len(rows))
-        self.count, self.is_estimated = len(rows), False
-        return rows[offset : offset + limit]
+    def _begin(self, request, asked: Asked) -> None:
+        self.request, self.asked = request, asked
+        self.next = self.previous = None
+        self.is_estimated = False
 
-    def _by_offset(self, rows) -> tuple[list, bool]:
-        limit, offset = self.asked.limit, self.asked.offset
-        page = list(rows[offset : offset + limit + 1])
-        more, page = len(page) > limit, page[:limit]
-        if more and offset + limit > CURSORS_FROM:
-            self.next = self._at_cursor(page[-1], backward=False)
-            self._link_by_offset(more=False)
-        else:
-            self._link_by_offset(more)
-        return page, more
+    def _link_from_offset(self, listing: Listing, page: list, more: bool) -> None:
+        beyond = more and self.asked.offset + self.asked.limit > CURSORS_FROM
+        self._link_by_offset(more and not beyond)
+        if beyond:
+            self.next = self._at_cursor(listing.order, page[-1], backward=False)
 
-    def _by_cursor(self, queryset, wire) -> tuple[list, bool]:
-        limit, backward = self.asked.limit, False
-        parts = [queryset]
-        if self.asked.cursor:
-            place, backward = self.order.read(self.asked.cursor)
-            parts = self.order.beyond(queryset, place, backward=backward)
-        page = []
-        for part in parts:
-            if len(page) <= limit:
-                page += wire.rows(part)[: limit + 1 - len(page)]
-        more, page = len(page) > limit, page[:limit]
-        if backward:
-            page.reverse()
-        if page and (more or backward):
-            self.next = self._at_cursor(page[-1], backward=False)
-        if page and (more if backward else self.asked.cursor):
-            self.previous = self._at_cursor(page[0], backward=True)
-        return page, more
+    def _link_from_cursor(self, listing: Listing, page: list, more: bool) -> None:
+        if page and (more or listing.backward):
+            self.next = self._at_cursor(listing.order, page[-1], backward=False)
+        if page and (more if listing.backward else self.asked.cursor):
+            self.previous = self._at_cursor(listing.order, page[0], backward=True)
 
-    def _count(self, queryset, page: list, more: bool) -> None:
-        """Of the queryset, not of the rows: these join tables that don't change the number."""
-        asked, self.is_estimated = self.asked, False
+    def _count(self, counting: Counting, page: list, more: bool) -> None:
+        asked = self.asked
         if not more and not asked.cursor and (page or not asked.offset):
             self.count = asked.offset + len(page)
         elif asked.exact:
-            self.count = queryset.order_by().count()
+            self.count = counting.exact()
         else:
-            counted = counts.capped(queryset)
+            counted = counting.capped()
             self.is_estimated = counted.more
-            self.count = counts.estimated(queryset) if counted.more else counted.number
+            self.count = counting.estimated() if counted.more else counted.number
 
     def get_paginated_response(self, data):
         return Response(
@@ -148,10 +157,10 @@ class Pagination(BasePagination):
             return replace_query_param(address, "offset", offset)
         return remove_query_param(address, "offset")
 
-    def _at_cursor(self, row: dict, *, backward: bool) -> str:
+    def _at_cursor(self, order: Order, row: dict, *, backward: bool) -> str:
         address = remove_query_param(self.request.build_absolute_uri(), "offset")
         address = replace_query_param(address, "limit", self.asked.limit)
-        return replace_query_param(address, "cursor", self.order.write(self.order.place_of(row), backward=backward))
+        return replace_query_param(address, "cursor", order.write(order.place_of(row), backward=backward))
 
     def get_paginated_response_schema(self, schema):
         link = {"type": ["string", "null"], "format": "uri"}
@@ -162,7 +171,7 @@ class Pagination(BasePagination):
                 "count": {"type": "integer"},
                 "count_is_estimated_flag": {
                     "type": "boolean",
-                    "description": f"There are more than {counts.COUNT_AT_MOST}, and `count` is no exact number.",
+                    "description": f"There are more than {COUNT_AT_MOST}, and `count` is no exact number.",
                 },
                 "next": link,
                 "previous": link,

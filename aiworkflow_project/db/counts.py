@@ -22,15 +22,37 @@ class Count:
         return self.number > 0
 
 
+class Counting:
+    """The rows of a queryset, to be counted as often as needed: its SQL is made once."""
+
+    def __init__(self, queryset):
+        self._using = queryset.db
+        self._sql, self._parameters = queryset.order_by().values("pk").query.sql_with_params()
+
+    def capped(self) -> Count:
+        """Count without ever finding more than COUNT_AT_MOST + 1 rows."""
+        number = self._number(f" LIMIT {COUNT_AT_MOST + 1}")
+        return Count(min(number, COUNT_AT_MOST), number > COUNT_AT_MOST)
+
+    def exact(self) -> int:
+        return self._number()
+
+    def estimated(self) -> int:
+        """How many rows of more than COUNT_AT_MOST there may be: PostgreSQL's guess, COUNT_AT_MOST on the others."""
+        connection = connections[self._using]
+        if connection.vendor != "postgresql":
+            return COUNT_AT_MOST
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {self._sql}", self._parameters)
+            [[found]] = cursor.fetchall()
+        plans = json.loads(found) if isinstance(found, str) else found
+        return max(plans[0]["Plan"]["Plan Rows"], COUNT_AT_MOST)
+
+    def _number(self, limit: str = "") -> int:
+        with connections[self._using].cursor() as cursor:
+            cursor.execute(f"SELECT COUNT(*) FROM ({self._sql}{limit}) AS found", self._parameters)
+            return cursor.fetchone()[0]
+
+
 def capped(queryset) -> Count:
-    """Count without ever finding more than COUNT_AT_MOST + 1 rows."""
-    number = queryset.order_by()[: COUNT_AT_MOST + 1].count()
-    return Count(min(number, COUNT_AT_MOST), number > COUNT_AT_MOST)
-
-
-def estimated(queryset) -> int:
-    """How many rows of more than COUNT_AT_MOST there may be: PostgreSQL's guess, COUNT_AT_MOST on the others."""
-    if connections[queryset.db].vendor != "postgresql":
-        return COUNT_AT_MOST
-    plan = json.loads(queryset.order_by().explain(format="json"))
-    return max(plan[0]["Plan"]["Plan Rows"], COUNT_AT_MOST)
+    return Counting(queryset).capped()

@@ -15,6 +15,7 @@ from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.errors import Conflict, Refused, field_errors, trigger_data_errors
 from aiworkflow_project.api.filters import StrictFilterBackend
 from aiworkflow_project.api.idempotency import idempotent
+from aiworkflow_project.api.lists import ListMixin
 from aiworkflow_project.api.renderers import EventStreamRenderer, JSONRenderer
 from aiworkflow_project.api.schema import IDEMPOTENCY_KEY, PREFER_WAIT
 from aiworkflow_project.db.prepared import Prepared
@@ -47,7 +48,7 @@ _workflow = Prepared(
 )
 
 
-class JobViewSet(GenericViewSet):
+class JobViewSet(ListMixin, GenericViewSet):
     """`ai_workflow_job`: runs of definitions on given trigger data."""
 
     queryset = Job.objects.all()
@@ -87,7 +88,7 @@ class JobViewSet(GenericViewSet):
 
     def list(self, request):
         """List jobs, newest first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        page = self.page()
         return self.get_paginated_response(page)
 
     @extend_schema(
@@ -191,7 +192,7 @@ def _further_errors(workflow, body) -> list[dict]:
     return []
 
 
-class StepViewSet(GenericViewSet):
+class StepViewSet(ListMixin, GenericViewSet):
     """The steps of a job, in the order in which they started; the attempts one after another."""
 
     queryset = JobStep.objects.all()
@@ -209,7 +210,7 @@ class StepViewSet(GenericViewSet):
 
     @extend_schema(operation_id="ai_workflow_job_steps")
     def list(self, request, pk):
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        page = self.page()
         if not page and not Job.objects.filter(pk=pk, workspace_id=workspace_id_of(request)).exists():
             raise Http404
         return self.get_paginated_response(page)

@@ -11,12 +11,15 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.models import Workspace
 from aiworkflow_project.api import pagination
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.errors import Refused, field_errors, pipeline_errors
 from aiworkflow_project.api.filters import FlagField, StrictFilterBackend, strangers
 from aiworkflow_project.api.idempotency import idempotent
+from aiworkflow_project.api.lists import ListMixin
 from aiworkflow_project.api.schema import IDEMPOTENCY_KEY
+from aiworkflow_project.db.prepared import Prepared
 from workflows import engine, services
 from workflows.api.filters import WorkflowFilter
 from workflows.api.serializers import (
@@ -30,8 +33,14 @@ from workflows.api.serializers import (
 )
 from workflows.models import Workflow, WorkflowRevision
 
+_row = Prepared(
+    lambda workspace, pk: WorkflowSerializer.rows(Workflow.objects.kept().filter(workspace_id=workspace, pk=pk)),
+    Workspace._meta.pk,
+    Workflow._meta.pk,
+)
 
-class WorkflowViewSet(GenericViewSet):
+
+class WorkflowViewSet(ListMixin, GenericViewSet):
     """`ai_workflow_def`: named, versioned pipelines."""
 
     queryset = Workflow.objects.kept()
@@ -78,14 +87,13 @@ class WorkflowViewSet(GenericViewSet):
         services.save(workflow, text, by=self.request.user, also=also)
 
     def _row(self, pk) -> dict:
-        row = WorkflowSerializer.rows(self.get_queryset().filter(pk=pk)).first()
-        if row is None:
-            raise Http404
-        return row
+        for row in _row(workspace_id_of(self.request), pk):
+            return row
+        raise Http404
 
     def list(self, request):
         """List definitions, newest change first."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        page = self.page()
         return self.get_paginated_response(page)
 
     @extend_schema(
@@ -165,7 +173,7 @@ class WorkflowViewSet(GenericViewSet):
         return Response({"inputs": description["trigger_schema"], "outputs": description["outputs"]})
 
 
-class RevisionViewSet(GenericViewSet):
+class RevisionViewSet(ListMixin, GenericViewSet):
     """The texts that a definition has had, newest first."""
 
     queryset = WorkflowRevision.objects.all()
@@ -187,7 +195,7 @@ class RevisionViewSet(GenericViewSet):
 
     @extend_schema(operation_id="ai_workflow_def_revisions")
     def list(self, request, pk):
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        page = self.page()
         if not page and not Workflow.objects.kept().filter(pk=pk, workspace_id=workspace_id_of(request)).exists():
             raise Http404
         return self.get_paginated_response(page)
