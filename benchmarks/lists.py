@@ -167,7 +167,7 @@ class _Server:
     def __enter__(self) -> httpx.Client:
         from accounts.models import ApiKey, User, Workspace
 
-        user = User.objects.create_superuser("web")
+        user = User.objects.create_superuser(f"web{time.time()}")
         key = ApiKey(workspace_id=Workspace.DEFAULT_ID, user=user, name="bench").issue()
         port = free_port()
         self.process = subprocess.Popen(

@@ -24,7 +24,12 @@ BATCH = 20_000
 
 
 def fill(rows: int) -> list[Workflow]:
-    """Insert `rows` jobs of 200 workflows, let the database look at them, and return the workflows."""
+    """Insert `rows` jobs of 200 workflows, let the database look at them, and return the workflows.
+
+    Where there are workflows already, they are returned, and nothing is inserted.
+    """
+    if found := list(Workflow.objects.order_by("created_at")):
+        return found
     chance = random.Random(1)
     workflows = [_workflow(number) for number in range(WORKFLOWS)]
     columns = list(Job._meta.concrete_fields)
@@ -47,6 +52,8 @@ def _drop_indexes() -> list[str]:
         "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = %s AND name NOT LIKE %s",
     }
     with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("PRAGMA cache_size = -500000")
         cursor.execute(found[connection.vendor], [Job._meta.db_table, "%pkey"])
         indexes = [(name, sql) for name, sql in cursor.fetchall() if sql]
         for name, _sql in indexes:
