@@ -24,6 +24,10 @@ from tests.databases import servers
 from tests.journeys.site import ROOT, free_port, wait_for
 
 STANDIN = Path(__file__).parent / "standin"
+PRODUCTION = {
+    "DEBUG": "false", "SECRET_KEY": "x" * 60, "ALLOWED_HOSTS": "127.0.0.1", "SECURE_SSL_REDIRECT": "false",
+    "LOG_LEVEL": "WARNING",
+}  # fmt: skip
 KINDS = {
     "create": "",
     "read one": "/api/v1/ai_workflow_job/{job}",
@@ -104,7 +108,7 @@ class Server:
 
 def compare(database: str, options) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        ours = os.environ | {"DATA_DIR": folder, "LOG_LEVEL": "WARNING"}
+        ours = os.environ | PRODUCTION | {"DATA_DIR": folder}
         theirs = os.environ | {
             "STANDIN_ROWS": str(options.rows),
             "STANDIN_URL": f"sqlite+aiosqlite:///{folder}/standin.db",
@@ -113,6 +117,7 @@ def compare(database: str, options) -> None:
             server = servers.Server(url)
             ours["DATABASE_URL"] = server.make()
             theirs["STANDIN_URL"] = server.make().replace("postgresql://", "postgresql+asyncpg://")
+        subprocess.run([sys.executable, "manage.py", "collectstatic", "-v0"], cwd=ROOT, env=ours, check=True)
         made = subprocess.run(
             [sys.executable, "-m", "benchmarks.api", "--prepare", str(options.rows)],
             cwd=ROOT, env=ours, check=True, stdout=subprocess.PIPE, text=True,

@@ -109,8 +109,11 @@ class WireSerializer(serializers.ModelSerializer):
         # Read off the model once: to do so for each request costs as much as all the rest of reading its body.
         if "_read_off" not in type(self).__dict__:
             type(self)._read_off = super().get_fields()
-        fields = copy.deepcopy(self._read_off)
-        for name in self._declared_fields.keys() & self.Meta.wire.keys():
+        reads = hasattr(self, "initial_data")  # then those that are only shown are of no use
+        fields = {
+            name: copy.deepcopy(field) for name, field in self._read_off.items() if not (reads and field.read_only)
+        }
+        for name in self._declared_fields.keys() & fields.keys():
             inner = self.Meta.wire[name]
             if isinstance(inner, str) and inner != name:
                 fields[name].source = inner.replace("__", ".")
@@ -124,7 +127,7 @@ class WireSerializer(serializers.ModelSerializer):
         except serializers.ValidationError as error:
             wrong = error.detail
         if isinstance(data, dict):
-            for name in data.keys() - self.fields.keys():
+            for name in data.keys() - self.Meta.wire.keys():
                 wrong[str(name)] = [serializers.ErrorDetail("There is no such field.", code="unknown")]
         if wrong:
             raise serializers.ValidationError(wrong)

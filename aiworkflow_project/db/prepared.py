@@ -30,7 +30,7 @@ class Prepared:
         self._compiled = {}  # by vendor
 
     def __call__(self, *values) -> list:
-        queryset, compiler, sql, parameters, places = self._of(connections["default"])
+        queryset, compiler, converters, sql, parameters, places = self._of(connections["default"])
         connection = connections[queryset.db]
         parameters = list(parameters)
         for field, value, at in zip(self._fields, values, places, strict=True):
@@ -39,6 +39,7 @@ class Prepared:
         # Of its own, for another thread may be in the midst of the other.
         compiler = copy.copy(compiler)
         compiler.connection, compiler.as_sql = connection, lambda *_, **__: (sql, tuple(parameters))
+        compiler.get_converters = lambda _: converters
         queryset = queryset._chain()
         queryset.query.get_compiler = lambda *_, **__: compiler
         return list(queryset._iterable_class(queryset))
@@ -54,5 +55,7 @@ class Prepared:
             for field, sample in zip(self._fields, samples, strict=True):
                 stands = field.get_db_prep_value(sample, connection)
                 places.append([place for place, value in enumerate(parameters) if value == stands])
-            found = self._compiled[connection.vendor] = queryset, compiler, sql, parameters, places
+            converters = compiler.get_converters([column[0] for column in compiler.select])
+            found = queryset, compiler, converters, sql, parameters, places
+            self._compiled[connection.vendor] = found
         return found
