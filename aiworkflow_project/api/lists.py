@@ -1,29 +1,41 @@
-"""Lists that are asked for again: the parameters are read, and the SQL is compiled, the first time only."""
+"""Lists that are asked for again: the parameters are read, and the SQL is compiled, once a minute only."""
 
+import time
 from threading import Lock
 
 from aiworkflow_project.api import pagination
 from aiworkflow_project.api.authentication import workspace_id_of
 
 KEPT_AT_MOST = 256
+SECONDS = 60  # then it is compiled anew: which index is best may have changed with the rows
 
-_kept: dict[tuple, pagination.Listing] = {}
+_kept: dict[tuple, tuple[float, pagination.Listing]] = {}
 _lock = Lock()
 
 
 class ListMixin:
-    """For views whose list depends on nothing but the address, the caller and the caller's workspace."""
+    """For views whose list depends on nothing but the address, the caller and the caller's workspace.
+
+    `indexed_within` is for tables that grow long: the column that their indexes begin with.
+    """
+
+    indexed_within = None
 
     def page(self) -> list[dict]:
         """The rows of the page that is asked for, ready for `get_paginated_response`."""
         request = self.request
         key = (type(self), request.path, request.META["QUERY_STRING"], workspace_id_of(request), request.user.pk)
-        listing = _kept.get(key)
-        if listing is None:
-            queryset = self.filter_queryset(self.get_queryset())
-            listing = pagination.Listing(queryset, self.get_serializer_class(), pagination.read(request.query_params))
+        made_at, listing = _kept.get(key, (0.0, None))
+        if listing is None or time.monotonic() - made_at > SECONDS:
+            listing = self._listing()
             with _lock:
+                _kept.pop(key, None)
                 while len(_kept) >= KEPT_AT_MOST:
                     del _kept[next(iter(_kept))]  # the oldest
-                _kept[key] = listing
+                _kept[key] = time.monotonic(), listing
         return self.paginator.paginate(listing, request)
+
+    def _listing(self) -> pagination.Listing:
+        queryset = self.filter_queryset(self.get_queryset())  # it reads all parameters, and names all that are wrong
+        asked = pagination.read(self.request.query_params)
+        return pagination.Listing(queryset, self.get_serializer_class(), asked, self.indexed_within)

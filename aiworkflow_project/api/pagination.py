@@ -11,6 +11,7 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from aiworkflow_project.api.cursors import Order
 from aiworkflow_project.db.counts import COUNT_AT_MOST, Counting
 from aiworkflow_project.db.prepared import Prepared
+from aiworkflow_project.db.steering import steered
 
 BY_OFFSET = ("limit", "offset")
 NAMES = (*BY_OFFSET, "cursor", "count")
@@ -59,7 +60,8 @@ def _number(params, name: str, default: int, least: int, most: int, wrong: dict)
 class Listing:
     """A page of a queryset as it was asked for, with its SQL compiled, to be read as often as it is asked for."""
 
-    def __init__(self, queryset, wire, asked: Asked):
+    def __init__(self, queryset, wire, asked: Asked, within: str | None = None):
+        """`within` is for tables that grow long: the column that their indexes begin with, see `db.steering`."""
         self.asked, self.wire = asked, wire
         self.order = Order(queryset, wire.Meta.wire)
         self.counting = Counting(queryset)
@@ -67,6 +69,9 @@ class Listing:
         if asked.cursor:
             place, self.backward = self.order.read(asked.cursor)
             parts = self.order.beyond(queryset, place, backward=self.backward)
+        if within:
+            names = [column.name for column in self.order.columns]
+            parts = [steered(part, names, within) for part in parts]
         last = first + asked.limit + 1  # one more than the page, to see whether it is the last
         self._parts = [Prepared(lambda part=part: wire.rows(part)[first:last]) for part in parts]
 

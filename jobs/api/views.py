@@ -55,6 +55,7 @@ class JobViewSet(ListMixin, GenericViewSet):
     serializer_class = JobSerializer
     filter_backends = [StrictFilterBackend]
     filterset_class = JobFilter
+    indexed_within = "workspace"
     ordering_default = "created_at_time"
     ordering_choices = {
         "job_name_str": "name",

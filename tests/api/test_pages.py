@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.utils import timezone
 
-from aiworkflow_project.api import pagination
-from aiworkflow_project.db import counts
+from aiworkflow_project.api import lists, pagination
+from aiworkflow_project.db import counts, steering
 from jobs.api.views import JobViewSet
 from jobs.models import Job, JobStep
 from workflows.api.views import WorkflowViewSet
@@ -180,3 +180,21 @@ def test_counting_is_exact_or_not_at_all_told(api):
     [error] = api.get(JOBS, {"count": "about"}).json()["errors"]
 
     assert (error["field"], error["code"]) == ("count", "invalid_choice")
+
+
+@pytest.mark.parametrize("few", [1000, 5, 0])
+@pytest.mark.parametrize("most", [10_000, 5])
+@pytest.mark.parametrize("order_by", ["job_name_str", "completed_at_time", "created_at_time"])
+def test_whichever_index_a_list_is_read_by_it_is_the_same(api, jobs, monkeypatch, few, most, order_by):
+    monkeypatch.setattr(steering, "FEW", few)
+    monkeypatch.setattr(counts, "COUNT_AT_MOST", most)
+    lists._kept.clear()
+    params = {"status": "completed,failed", "created_after": "2020-01-01T00:00:00Z", "order_by": order_by}
+    every = page(api, JOBS, order_by=order_by)["results"]
+    expected = [row["id"] for row in every if row["status_str"] in ("completed", "failed")]
+
+    first = page(api, JOBS, **params, limit=3, cursor="")
+
+    assert ids(page(api, JOBS, **params)) == expected
+    assert [one for part in [ids(first), *walk(api, first, "next")] for one in part] == expected
+    lists._kept.clear()

@@ -1,0 +1,90 @@
+"""Tells SQLite which index a list is best read by. It knows neither how rare a value is nor what a sort will cost.
+
+With few rows to be found it should find them by the filters and sort them; with many, walk along the order and leave
+out what does not fit. A column behind a `+` is one that it looks for no index of.
+"""
+
+import copy
+
+from django.db import connections
+from django.db.models import F, Func
+from django.db.models.expressions import Col, OrderBy
+from django.db.models.lookups import Exact, In, Lookup
+from django.db.models.sql.where import WhereNode
+
+from aiworkflow_project.db.counts import Counting
+
+FEW = 1_000  # are sorted within milliseconds
+
+
+class Hidden(Func):
+    template = "+%(expressions)s"
+    arity = 1
+
+
+def steered(queryset, columns: list[str], within: str):
+    """The same rows in the same order, read by the better index.
+
+    `columns` are the names of those that the list is ordered by; `within` is the one that all indexes begin with.
+    """
+    if connections[queryset.db].vendor != "sqlite":
+        return queryset
+    filters = [one for one in _lookups(queryset.query.where) if _name(one) not in (within, *columns)]
+    if not filters or _is_served(queryset.model, filters, columns, within):
+        return queryset
+    counted = Counting(queryset).capped()
+    if counted.more:
+        return _hiding(queryset, lambda name: name not in (within, *columns))
+    if counted.number > FEW:
+        return queryset
+    order = [OrderBy(Hidden(F(part.expression.name)), part.descending, part.nulls_first, part.nulls_last)
+             for part in map(_as_order, queryset.query.order_by)]  # fmt: skip
+    return _hiding(queryset, lambda name: name in columns).order_by(*order)
+
+
+def _is_served(model, filters, columns: list[str], within: str) -> bool:
+    """Whether an index has just these filters before the order's columns."""
+    if not all(isinstance(one, Exact) or (isinstance(one, In) and len(one.rhs) == 1) for one in filters):
+        return False
+    wanted = {_name(one) for one in filters}
+    for index in model._meta.indexes:
+        first, *others = [name.removeprefix("-") for name in index.fields]
+        if first == within and set(others[: len(wanted)]) == wanted and others[len(wanted) :] == columns:
+            return True
+    return False
+
+
+def _lookups(node):
+    for child in node.children:
+        if isinstance(child, WhereNode):
+            yield from _lookups(child)
+        elif isinstance(child, Lookup):
+            yield child
+
+
+def _name(lookup) -> str:
+    return lookup.lhs.target.name if isinstance(lookup.lhs, Col) else ""
+
+
+def _as_order(part) -> OrderBy:
+    return part if isinstance(part, OrderBy) else OrderBy(F(part.removeprefix("-")), part.startswith("-"))
+
+
+def _hiding(queryset, hides):
+    queryset = queryset.all()
+    queryset.query.where = _hidden(queryset.query.where, hides)
+    return queryset
+
+
+def _hidden(node, hides):
+    """A copy of a condition in which the columns are hidden whose names `hides` says."""
+    if isinstance(node, Col):
+        return Hidden(node) if hides(node.target.name) else node
+    node = copy.copy(node)
+    if isinstance(node, WhereNode):
+        node.children = [_hidden(child, hides) for child in node.children]
+    elif isinstance(node, Lookup):
+        node.lhs = _hidden(node.lhs, hides)
+    else:
+        node.set_source_expressions([_hidden(one, hides) for one in node.get_source_expressions()])
+    return node
