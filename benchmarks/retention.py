@@ -154,7 +154,7 @@ def _fill(workflows, rows: int) -> None:
         ]
         values = [changed.get(column, f"t.{column}") for column in columns]
         return (
-            f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) SELECT {', '.join(values)} "  # noqa: S608
+            f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) SELECT {', '.join(values)} "
             f"FROM {source}, {numbers.format(number)}"
         )
 

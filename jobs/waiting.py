@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from jobs.dashboard import COUNT_AT_MOST, Count, count
+from aiworkflow_project.db.counts import COUNT_AT_MOST, Count, capped
 from jobs.models import Job, Worker
 
 HOLDERS_NAMED = 10
@@ -52,6 +52,6 @@ def _ahead(job: Job, waiting) -> Count:
         as_urgent.filter(available_at__lt=job.available_at),
         as_urgent.filter(available_at=job.available_at, pk__lt=job.pk),
     ]
-    counts = [count(jobs) for jobs in before]
+    counts = [capped(jobs) for jobs in before]
     total = sum(one.number for one in counts)
     return Count(min(total, COUNT_AT_MOST), total > COUNT_AT_MOST or any(one.more for one in counts))

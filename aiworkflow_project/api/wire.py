@@ -5,7 +5,7 @@ import copy
 import orjson
 from django.db.models import CharField as CharColumn
 from django.db.models import F, Func, TextField, Value
-from django.db.models.functions import NullIf
+from django.db.models.functions import Coalesce, NullIf
 from rest_framework import serializers
 
 from workflows.fields import AnyTextField, dump
@@ -45,6 +45,17 @@ class OrNull(NullIf):
         return getattr(instance, self.column) or None
 
 
+class OrFalse(Coalesce):
+    """A flag's column that is null until it is set."""
+
+    def __init__(self, name: str):
+        self.column = name
+        super().__init__(F(name), False)
+
+    def of(self, instance):
+        return bool(getattr(instance, self.column))
+
+
 def _at(instance, path: str):
     for name in path.split("__"):
         instance = getattr(instance, name)
@@ -52,7 +63,8 @@ def _at(instance, path: str):
 
 
 class WireSerializer(serializers.ModelSerializer):
-    """A serializer whose `Meta.wire` maps each wire name to the inner name, or to an expression for reading.
+    """A serializer whose `Meta.wire` maps each wire name to the inner name, or to an expression for reading, whose
+    `of` tells the same of an instance.
 
     It validates what comes in. What goes out is selected under its wire name by the database (`rows`), which
     costs a third of what serializing model instances does; the fields then only document it. Fields that the
@@ -91,7 +103,7 @@ class WireSerializer(serializers.ModelSerializer):
     def row_of(cls, instance) -> dict:
         """What `answer` would tell of an instance that was just saved, without asking the database again."""
         return {
-            name: inner.of(instance) if isinstance(inner, (RawJSON, OrNull)) else _at(instance, inner)
+            name: _at(instance, inner) if isinstance(inner, str) else inner.of(instance)
             for name, inner in cls.Meta.wire.items()
         }
 

@@ -39,7 +39,9 @@ def steered(queryset, columns: list[str], within: str):
         return queryset
     order = [OrderBy(Hidden(F(part.expression.name)), part.descending, part.nulls_first, part.nulls_last)
              for part in map(_as_order, queryset.query.order_by)]  # fmt: skip
-    return _hiding(queryset, lambda name: name in columns).order_by(*order)
+    # The key stays in sight: the rows that a search has found are looked up by it.
+    key = queryset.model._meta.pk.name
+    return _hiding(queryset, lambda name: name in columns and name != key).order_by(*order)
 
 
 def _is_served(model, filters, columns: list[str], within: str) -> bool:

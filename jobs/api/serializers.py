@@ -1,12 +1,11 @@
 """Jobs on the wire: the fields of `ai_workflow_job`, of its steps and of its events."""
 
 from django.db.models import Case, When
-from django.db.models.functions import Coalesce
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from aiworkflow_project.api.wire import OrNull, RawJSON, StrictCharField, WireSerializer
+from aiworkflow_project.api.wire import OrFalse, OrNull, RawJSON, StrictCharField, WireSerializer
 from jobs.bulk import BATCH_MOST
 from jobs.models import Job, JobBatch, JobStep
 from workflows import engine
@@ -55,6 +54,16 @@ class OfWorkflow(serializers.Serializer):
         return value
 
 
+class WhilePending(Case):
+    """What a job waits for, as long as it does."""
+
+    def __init__(self):
+        super().__init__(When(status=Job.Status.PENDING, then="waits_for"))
+
+    def of(self, job: Job):
+        return job.waits_for if job.status == Job.Status.PENDING else None
+
+
 class JobSerializer(OfWorkflow, WireSerializer):
     trigger_data_json = TriggerDataField(default=dict, help_text="A JSON object, or a string that holds one.")
     status_str = serializers.ChoiceField(
@@ -101,11 +110,11 @@ class JobSerializer(OfWorkflow, WireSerializer):
             "max_attempts_int": "max_attempts",
             "retry_on_str": "retry_on",
             "not_before_time": "available_at",
-            "waits_for_str": Case(When(status=Job.Status.PENDING, then="waits_for")),
+            "waits_for_str": WhilePending(),
             "cancel_requested_at_time": "cancel_requested_at",
             "batch_id": "batch_id",
             "retry_of_id": "retry_of_id",
-            "steps_pruned_flag": Coalesce("steps_pruned", False),
+            "steps_pruned_flag": OrFalse("steps_pruned"),
             "user_id": "created_by_id",
             "created_at_time": "created_at",
             "updated_at_time": "updated_at",
