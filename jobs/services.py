@@ -4,9 +4,10 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 QUIET_SECONDS = 5.0  # for so long a queue that failed is not told of anything: submits need not wait for it
 _quiet_until = 0.0
+CHANNEL = "aiworkflow_jobs"  # of PostgreSQL's NOTIFY: within one database, so that sites do not hear each other
 
 
 class InactiveWorkflow(Exception):
@@ -73,10 +75,16 @@ def accept(jobs: list[Job]) -> None:
     Job.objects.bulk_create(jobs)
     JobEvent.objects.bulk_create(job.state_event() for job in jobs)
     # Nothing that fails from here on loses a job: the sweep finds what was not let in, and what nobody woke up for.
-    if any(job.waits_for == Job.WaitsFor.ROOM for job in jobs):
-        transaction.on_commit(partial(admit, jobs[0].workflow_id), robust=True)
-    if any(job.waits_for != Job.WaitsFor.TIME for job in jobs):
-        transaction.on_commit(partial(wake_workers, len(jobs), jobs[0].request_id))
+    waits, request_id = {job.waits_for for job in jobs}, jobs[0].request_id
+    if Job.WaitsFor.WORKER in waits:
+        wake_workers(len(jobs), request_id)
+    if Job.WaitsFor.ROOM in waits:
+        transaction.on_commit(partial(_let_in, jobs[0].workflow_id, request_id), robust=True)
+
+
+def _let_in(workflow_id: UUID, request_id: str) -> None:
+    if jobs := admit(workflow_id):
+        wake_workers(jobs, request_id)
 
 
 @retried
@@ -117,19 +125,27 @@ def as_before(job: Job) -> dict:
 
 
 def wake_workers(jobs: int, request_id: str = "") -> None:
-    """Tell the queue of so many jobs, once for each worker process that this site starts at most."""
-    for _ in range(min(jobs, settings.WORKERS)):
-        wake_a_worker(request_id)
+    """Tell workers that so many jobs wait, once that is committed.
+
+    In this database the row itself is the message, and PostgreSQL lets us tell at once that it is there. To another
+    server one is sent for each worker process that this site starts, at most.
+    """
+    if settings.QUEUE_URL:
+        transaction.on_commit(partial(_send, min(jobs, settings.WORKERS), request_id), robust=True)
+    elif connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {CHANNEL}")
 
 
-def wake_a_worker(request_id: str = "") -> None:
-    """Tell the queue that there is work. A failure is only logged: the row is the truth, and the sweep finds it."""
+def _send(wake_ups: int, request_id: str) -> None:
+    """A failure is only logged: the row is the truth, and the sweep finds it."""
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return
     try:
-        # By path: the queue then needs no import of the tasks, and the tasks can import us.
-        async_task("jobs.tasks.work", request_id)
+        for _ in range(wake_ups):
+            # By path: the queue then needs no import of the tasks, and the tasks can import us.
+            async_task("jobs.tasks.work", request_id)
     except Exception:  # whatever the broker's client raises, the job has been accepted and will run
         _quiet_until = time.monotonic() + QUIET_SECONDS
         logger.warning("The queue could not be told of a new job; the sweep will find it.", exc_info=True)

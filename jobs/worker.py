@@ -32,6 +32,7 @@ draining = RawValue("b", 0)
 
 TICK = 0.1  # seconds between two looks at the clock, the queue and the cancel requests
 GRACE = 4.0  # seconds that a run that was told to stop may take; the runner kills it after two
+RUNNER_PAUSE = 1.0  # seconds between two looks for a runner, while none answers
 START_PATIENCE = 20.0  # seconds to wait for a runner that does not answer
 TOKENS_TOGETHER = 0.1  # seconds of tokens that make one event
 
@@ -47,6 +48,7 @@ def work() -> None:
     global _runner_was_away
     if _runner_was_away and engine.runner_status() is None:
         logger.warning("No runner answers yet: pending jobs wait.")
+        time.sleep(RUNNER_PAUSE)  # whoever woke us sees them still pending, and would wake us again at once
         return
     _runner_was_away = False
     Supervisor().work()

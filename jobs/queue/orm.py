@@ -1,22 +1,78 @@
-"""The default broker: wake-ups in the project's own database, taken at most once."""
+"""The default broker: the project's own database, where a job's row is its own message."""
 
+import contextlib
+import logging
 from time import sleep
 
+import psycopg
+from django.db import DatabaseError, close_old_connections, connections
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 
+from jobs.models import Job
+from jobs.queue.look import look
+from jobs.services import CHANNEL
+
+logger = logging.getLogger(__name__)
+
+SETTLE = 0.05  # seconds that a worker is given to claim what was found, before another is woken
+LISTEN = 1.0  # seconds to wait for a notification, before we look all the same
+
 
 class WakeUps(ORM):
-    """django-q2's ORM broker, but a message is deleted when it is taken instead of locked until acknowledged.
+    """Looks for pending jobs every tenth of a second, and on PostgreSQL at once when told of one.
 
-    A wake-up carries nothing that could be lost: the job's row is the truth, and the sweep sends another. Locked rows
-    of dead clusters would only pile up.
+    django-q2's table carries what else a site may send to its workers; a message is deleted when it is taken instead
+    of locked until acknowledged, for locked rows of dead clusters would only pile up.
     """
 
-    def dequeue(self):
+    def __init__(self, list_key: str | None = None):
+        super().__init__(list_key)
+        self._listener = None
+        self._woke_one = False
+
+    def dequeue(self) -> list[tuple[None, str]]:
+        if self._woke_one:
+            self._woke_one = False
+            sleep(SETTLE)
+        try:
+            if found := self._look() or self._message():
+                return found
+            self._wait()
+        except (DatabaseError, psycopg.Error):
+            logger.warning("The database could not be asked for jobs.", exc_info=True)
+            self._hang_up()
+            close_old_connections()
+            sleep(LISTEN)
+        return []
+
+    def _message(self) -> list[tuple[None, str]]:
         message = self.get_connection().filter(key=self.list_key).order_by("pk").first()
         if message is None:
-            sleep(Conf.POLL)
             return []
         deleted, _ = self.get_connection().filter(pk=message.pk).delete()
         return [(None, message.payload)] if deleted else []  # else another cluster was faster
+
+    def _look(self) -> list[tuple[None, str]]:
+        if not Job.objects.ready().exists():
+            return []
+        self._woke_one = True
+        return look()
+
+    def _wait(self) -> None:
+        if connections[Conf.ORM].vendor != "postgresql":
+            sleep(Conf.POLL)
+            return
+        if self._listener is None:
+            self._listener = connections[Conf.ORM].copy()
+            self._listener.ensure_connection()
+            self._listener.connection.execute(f"LISTEN {CHANNEL}")
+            return  # what was told of before is found by looking
+        for _ in self._listener.connection.notifies(timeout=LISTEN, stop_after=1):
+            pass
+
+    def _hang_up(self) -> None:
+        if self._listener is not None:
+            with contextlib.suppress(DatabaseError, psycopg.Error):
+                self._listener.close()
+            self._listener = None

@@ -5,9 +5,10 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterable
 
-from django.utils import timezone
 from django_q.brokers import Broker
 from django_q.signing import SignedPackage
+
+from jobs.queue.look import look
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +54,8 @@ class RemoteBroker(Broker):
         return readable
 
     def _own_look(self) -> list[tuple[None, str]]:
-        """A message as django-q2's async_task would make it."""
         self._last = time.monotonic()
-        task = {"id": "", "name": "own look", "func": "jobs.tasks.work", "args": (), "kwargs": {}}
-        return [(None, SignedPackage.dumps(task | {"started": timezone.now()}))]
+        return look()
 
     @abstractmethod
     def _take(self) -> Iterable[tuple[object, bytes]]:

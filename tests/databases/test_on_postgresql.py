@@ -1,5 +1,6 @@
 """What PostgreSQL needs of us, and of who makes the database."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from django.db.utils import ConnectionHandler
 from accounts.models import Workspace
 from aiworkflow_project import checks, database_url
 from aiworkflow_project.api import ordering
+from jobs import services
 from jobs.models import Job
+from jobs.queue import orm
+from jobs.queue.orm import WakeUps
 from tests.databases import servers
 
 pytestmark = pytest.mark.django_db
@@ -46,3 +50,44 @@ def test_a_database_that_was_made_unfit_is_told_of(monkeypatch, options, expecte
 
     checks.connection.close()
     assert found == expected
+
+
+@pytest.fixture
+def broker(transactional_db):
+    broker = WakeUps("aiworkflow")
+    yield broker
+    broker._hang_up()
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_pool_is_told_of_a_job_at_once(broker, make_workflow, monkeypatch, limit):
+    monkeypatch.setattr(orm, "LISTEN", 60)
+    workflow, found = make_workflow(concurrency_limit=limit), []
+    broker.dequeue()  # begins to listen
+
+    def listen():
+        broker.dequeue()  # until told
+        found.extend(broker.dequeue())
+        connection.close()
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    services.submit(workflow, {"query": "问", "top_k": 5})
+    listener.join(20)
+
+    assert not listener.is_alive()
+    assert len(found) == 1
+
+
+def test_a_pool_listens_again_after_its_connection_was_ended(broker, make_workflow, monkeypatch):
+    monkeypatch.setattr(orm, "LISTEN", 0.1)
+    broker.dequeue()
+    first = broker._listener.connection.info.backend_pid
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [first])
+
+    assert [broker.dequeue(), broker.dequeue()] == [[], []]
+
+    assert broker._listener.connection.info.backend_pid != first
+    services.submit(make_workflow(), {"query": "问", "top_k": 5})
+    assert len(broker.dequeue()) == 1

@@ -135,7 +135,7 @@ def test_wake_ups_delivered_many_times_start_a_job_once(watched, witness):
     jobs = watched.submit(site, watched.definition(site), 6, 1)
     site.manage(
         "shell", "--no-imports", "-c",
-        "from jobs.services import wake_a_worker\nfor _ in range(60): wake_a_worker()",
+        "from django_q.tasks import async_task\nfor _ in range(60): async_task('jobs.tasks.work')",
     )  # fmt: skip
 
     assert {(done["status_str"], done["attempt_int"]) for done in kept(site, jobs, witness)} == {("completed", 1)}

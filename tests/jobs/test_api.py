@@ -5,7 +5,6 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError
 from django.utils import timezone
 
 from jobs.models import Job, JobStep
@@ -370,13 +369,3 @@ def test_limits_of_the_workflow_block_are_the_jobs(submit, make_workflow):
     row = submit(make_workflow(described=described)).json()
 
     assert (row["timeout_seconds"], row["max_attempts_int"]) == (7, 1)
-
-
-def test_the_wake_up_of_a_queue_in_the_database_is_committed_with_its_job(submit, make_workflow, monkeypatch):
-    def broken(*args, **kwargs):
-        raise OperationalError("the disk is full")
-
-    monkeypatch.setattr("jobs.services.async_task", broken)
-
-    assert submit(make_workflow()).status_code == 503
-    assert not Job.objects.exists()

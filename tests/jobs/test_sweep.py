@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
-from django_q.models import OrmQ
 
 from jobs import sweep
 from jobs.models import Job
@@ -83,12 +82,18 @@ def test_many_lost_jobs_are_put_back_in_bounded_passes(make_job, make_workflow, 
     assert [sweep.sweep() for _ in range(4)] == [2, 2, 1, 0]
 
 
-def test_jobs_that_wait_for_long_wake_workers_and_fresh_ones_do_not(make_job, clock):
+def test_jobs_that_wait_for_long_wake_workers_and_fresh_ones_do_not(
+    make_job, clock, settings, monkeypatch, django_capture_on_commit_callbacks
+):
+    settings.QUEUE_URL, sent = "redis://127.0.0.1:1", []
+    monkeypatch.setattr("jobs.services.async_task", lambda *message: sent.append(message))
     job = make_job()
-    sweep.sweep()
-    assert not OrmQ.objects.exists()
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep.sweep()
+    assert not sent
 
     Job.objects.filter(pk=job.pk).update(updated_at=Now() - timedelta(seconds=11))
-    sweep.sweep()
+    with django_capture_on_commit_callbacks(execute=True):
+        sweep.sweep()
 
-    assert OrmQ.objects.exists()
+    assert sent

@@ -5,6 +5,7 @@ import os
 import pickle
 import time
 import uuid
+from datetime import timedelta
 
 import amqp
 import pytest
@@ -12,9 +13,13 @@ import redis
 from django.conf import settings
 from django.core import signing
 from django.db import connection as database
+from django.utils import timezone
 from django_q.conf import Conf
+from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
+from jobs import services
+from jobs.models import Job
 from jobs.queue import rabbitmq, redis_streams, remote
 from jobs.queue.orm import WakeUps
 from jobs.queue.rabbitmq import RabbitMQ
@@ -25,6 +30,8 @@ REDIS = "127.0.0.1", 6379
 RABBITMQ = "127.0.0.1", 5672
 PORTS = {RedisStreams: REDIS, RabbitMQ: RABBITMQ}
 URLS = {RedisStreams: "redis://127.0.0.1:{port}/15", RabbitMQ: "amqp://guest:guest@127.0.0.1:{port}//"}
+
+DATA = {"query": "问", "top_k": 5}
 
 
 def message(what) -> str:
@@ -379,3 +386,28 @@ def test_the_queue_and_its_messages_outlive_a_restart(connect):
         channel.basic_reject(found.delivery_tag, requeue=True)
         with pytest.raises(amqp.PreconditionFailed):
             connection.channel().queue_declare(broker.list_key, durable=False, auto_delete=False)
+
+
+@pytest.fixture
+def broker(transactional_db):
+    broker = WakeUps("aiworkflow")
+    yield broker
+    broker._hang_up()
+
+
+def test_in_the_projects_own_database_a_pending_job_is_its_own_message(broker, make_workflow):
+    assert broker.dequeue() == []
+
+    services.submit(make_workflow(), DATA)
+
+    assert not OrmQ.objects.exists()
+    [(receipt, payload)] = broker.dequeue()
+    assert (receipt, SignedPackage.loads(payload)["func"]) == (None, "jobs.tasks.work")
+    Job.objects.claim(1, timedelta(minutes=1), "ours")
+    assert broker.dequeue() == []
+
+
+def test_a_job_that_must_wait_is_no_message(broker, make_workflow):
+    services.submit(make_workflow(), DATA, control={"available_at": timezone.now() + timedelta(hours=1)})
+
+    assert broker.dequeue() == []
