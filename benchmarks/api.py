@@ -15,19 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 
-from benchmarks.jobs import DATA
+from benchmarks import cpu
+from benchmarks.environments import python_of
+from benchmarks.jobs import DATA, PRODUCTION
 from benchmarks.load import Connection, load, request
 from tests.databases import servers
 from tests.journeys.site import ROOT, free_port, wait_for
 
 STANDIN = Path(__file__).parent / "standin"
-PRODUCTION = {
-    "DEBUG": "false", "SECRET_KEY": "x" * 60, "ALLOWED_HOSTS": "127.0.0.1", "SECURE_SSL_REDIRECT": "false",
-    "LOG_LEVEL": "WARNING",
-}  # fmt: skip
 KINDS = {
     "create": "",
     "read one": "/api/v1/ai_workflow_job/{job}",
@@ -36,15 +33,6 @@ KINDS = {
     "list 1000": "/api/v1/ai_workflow_job?limit=1000",
     "filter 20": "/api/v1/ai_workflow_job?limit=20&status=failed",
 }
-
-
-def standin_python(given: str | None) -> Path:
-    folder = Path(given or Path(tempfile.gettempdir()) / "aiworkflow-standin")
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", STANDIN / "requirements.txt"], check=True)
-    return python
 
 
 def prepare(rows: int) -> None:
@@ -92,14 +80,9 @@ class Server:
             return False
 
     def measure(self, kind: str, seconds: float) -> dict:
-        before = self._cpu()
+        before = cpu.of_tree(self.process.pid)
         found = load(self.port, self.requests[kind], clients=8, seconds=seconds)
-        return found | {"cpu ms": (self._cpu() - before) * 1000 / (found["per second"] * seconds)}
-
-    def _cpu(self) -> float:
-        """Seconds of the processor that the process has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return found | {"cpu ms": (cpu.of_tree(self.process.pid) - before) * 1000 / (found["per second"] * seconds)}
 
     def stop(self) -> None:
         self.process.terminate()
@@ -124,7 +107,7 @@ def compare(database: str, options) -> None:
         )  # fmt: skip
         key, definition = json.loads(made.stdout.splitlines()[-1])
         uvicorn = [
-            standin_python(options.standin),
+            python_of(STANDIN / "requirements.txt", options.standin),
             "-m",
             "uvicorn",
             "--app-dir",

@@ -1,23 +1,30 @@
-"""Jobs: from submit to the stored result, beside a bare loop over the same pipeline.
+"""Jobs: from submit to the stored result, beside Celery with Redis and a bare loop over the same pipeline.
 
-    python -m benchmarks.jobs [--jobs 300] [--rounds 3] [--on sqlite postgres+redis …]
+    python -m benchmarks.jobs [--jobs 300] [--rounds 3] [--on sqlite postgres+redis …] [--warm] [--no-celery]
 
 Starts a site of its own for each database and queue, in turn: sqlite, postgres or mariadb on this machine, alone or
-with redis or amqp. The default is the embedded one; `--on all` takes each. The bare loop is one process that loads the
-pipeline and runs it, once per job, as the runner does; the cached one loads it once. Medians of the rounds.
+with redis or amqp. The default is the embedded one; `--on all` takes each. The pipeline takes about three milliseconds.
+The bare loop is one process that loads it once and runs it once per job; Celery's two processes do the same (installed
+into an environment of its own, at the first run). With --warm the definition says `keep_warm: true`; without, each run
+has a process of its own. Ours, Celery and the loop take turns; printed are medians of the rounds, and of the ratios.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
+from benchmarks import cpu
+from benchmarks.environments import python_of
+from benchmarks.load import Connection, request
 from tests.databases import servers
 from tests.journeys.site import ROOT, Site, wait_for
 
@@ -31,115 +38,220 @@ connections: []
 """
 DATA = {"query": "什么是人工智能？", "top_k": 5}
 
+# As long as a search by BM25 in five hundred documents.
+WORK = PIPELINE.replace("问题：", "{% for n in range(11000) %}{% endfor %}问题：")
+WARM = "workflow: {keep_warm: true}\n"
+
 BARE = """
 import json, sys, time, yaml
 from haystack import Pipeline
 text, data, count = json.load(sys.stdin)
-def load():
-    return Pipeline.from_dict(yaml.load(text, Loader=yaml.CSafeLoader))
-def run(pipeline):
-    return json.dumps(pipeline.run({"prompt": data}))
-run(load())
-cached = load()
+pipeline = Pipeline.from_dict(yaml.load(text, Loader=yaml.CSafeLoader))
+pipeline.run({"prompt": data})
 start = time.perf_counter()
-for _ in range(count): run(load())
-middle = time.perf_counter()
-for _ in range(count): run(cached)
-print(json.dumps([count / (middle - start), count / (time.perf_counter() - middle)]))
+for _ in range(count): json.dumps(pipeline.run({"prompt": data}))
+print(count / (time.perf_counter() - start))
 """
 
 
-def bare_loop(count: int) -> tuple[float, float]:
-    """Jobs per second of a process that loads and runs, and of one that only runs."""
+def bare_loop(count: int) -> float:
+    """Jobs per second of a process that loaded the pipeline once."""
     answer = subprocess.run(
         [sys.executable, "-c", BARE],
-        input=json.dumps([PIPELINE, DATA, count]), capture_output=True, text=True, check=True, cwd=ROOT,
+        input=json.dumps([WORK, DATA, count]), capture_output=True, text=True, check=True, cwd=ROOT,
         env={"HAYSTACK_TELEMETRY_ENABLED": "false", "PATH": ""},
     )  # fmt: skip
-    return tuple(json.loads(answer.stdout.splitlines()[-1]))
+    return float(answer.stdout.splitlines()[-1])
+
+
+class Celery:
+    """A worker of two processes, and a client in a third."""
+
+    FOLDER = Path(__file__).parent / "peers"
+
+    def __init__(self):
+        self.python = python_of(self.FOLDER / "requirements.txt")
+        self.environment = {
+            "PATH": os.environ["PATH"], "PEER_URL": "redis://127.0.0.1:6379/11", "PEER_PIPELINE": WORK,
+            "HAYSTACK_TELEMETRY_ENABLED": "false",
+        }  # fmt: skip
+        command = [self.python, "-m", "celery", "-A", "celery_app", "worker", "--concurrency", "2", "-l", "ERROR"]
+        self.worker = subprocess.Popen(
+            command, cwd=self.FOLDER, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def ask(self, count: int, *pause: float) -> float:
+        command = [self.python, "celery_app.py", json.dumps(DATA), str(count), *map(str, pause)]
+        answer = subprocess.run(
+            command, cwd=self.FOLDER, env=self.environment, capture_output=True, text=True, check=True
+        )
+        return float(answer.stdout.splitlines()[-1])
+
+    def measure(self, count: int) -> dict:
+        before = cpu.of_tree(self.worker.pid)
+        rate = self.ask(count)
+        used = cpu.of_tree(self.worker.pid) - before
+        return {"Celery: jobs/s": rate, "Celery: worker's CPU ms per job": 1000 * used / count} | {
+            "Celery: idle p50 ms": 1000 * self.ask(30, 0.15)
+        }
+
+    def stop(self) -> None:
+        self.worker.terminate()
+        self.worker.wait(60)
 
 
 def moment(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def through_the_site(site: Site, definition: dict, count: int, clients: int = 8) -> dict:
-    """Submit `count` jobs as fast as `clients` can, and wait for the last."""
-    start = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        jobs = list(pool.map(lambda n: site.submit(definition, DATA, name=f"{start}-{n}"), range(count)))
-    submitted = time.perf_counter() - start
+class Ours:
+    def __init__(self, site: Site, servers: list[str], warm: bool):
+        self.site, self.servers = site, servers
+        self.definition = site.define("benchmark", WORK + (WARM if warm else ""))
+        self.key = site.api.post("/auth/api_keys", json={"name_str": "benchmark"}).json()["secret_str"]
 
-    def all_done():
-        params = {"job_name": str(start), "status": "pending,running", "limit": 1}
-        return site.api.get("/ai_workflow_job", params=params).json()["count"] == 0
+    def _request(self, path: str, body: dict) -> bytes:
+        return request(
+            "POST", f"/api/v1{path}", host=f"127.0.0.1:{self.site.port}", key=self.key, body=json.dumps(body).encode()
+        )
 
-    wait_for(all_done, 600, "all jobs to end")
-    rows = site.api.get("/ai_workflow_job", params={"job_name": str(start), "limit": 1000}).json()["results"]
-    assert len(rows) == len(jobs)
-    assert {row["status_str"] for row in rows} == {"completed"}
-    first = min(moment(row["created_at_time"]) for row in rows)
-    last = max(moment(row["completed_at_time"]) for row in rows)
-    waits = sorted(moment(row["completed_at_time"]) - moment(row["created_at_time"]) for row in rows)
-    return {
-        "jobs per second": count / (last - first),
-        "submits per second": count / submitted,
-        "latency p50 s": statistics.median(waits),
-        "latency p99 s": waits[int(len(waits) * 0.99) - 1],
-    }
+    def _one_by_one(self, name: str, count: int, clients: int = 8) -> None:
+        sent = self._request(
+            "/ai_workflow_job",
+            {"ai_workflow_def_id": self.definition["id"], "trigger_data_json": DATA, "job_name_str": name},
+        )
+
+        def go(jobs: int) -> None:
+            connection = Connection(self.site.port)
+            for _ in range(jobs):
+                status, body = connection.ask(sent)
+                assert status == 201, body
+
+        threads = [threading.Thread(target=go, args=[count // clients + (n < count % clients)]) for n in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _in_bulk(self, name: str, count: int) -> None:
+        for first in range(0, count, 1000):
+            items = [{"trigger_data_json": DATA, "job_name_str": name}] * min(1000, count - first)
+            body = {"ai_workflow_def_id": self.definition["id"], "items": items}
+            status, answer = Connection(self.site.port).ask(self._request("/ai_workflow_job/batch", body))
+            assert status == 201, answer
+
+    def jobs(self, name: str) -> list[dict]:
+        rows, url = [], "/ai_workflow_job"
+        params = {"job_name": name, "limit": 1000}
+        while url:
+            page = self.site.api.get(url, params=params).json()
+            rows, url, params = rows + page["results"], page["next"], None
+        return rows
+
+    def through(self, submit, count: int) -> tuple[float, list[dict], float]:
+        """Jobs per second from the first submit to the last final state, the jobs, and CPU seconds of all of us."""
+        name = f"bench-{time.monotonic_ns()}"
+        before = self._cpu()
+        start = time.perf_counter()
+        submit(name, count)
+        params = {"status": "pending,running", "limit": 1}
+        wait_for(lambda: not self.site.api.get("/ai_workflow_job", params=params).json()["results"], 600, "the end")
+        seconds, used = time.perf_counter() - start, self._cpu() - before
+        rows = self.jobs(name)
+        assert len(rows) == count
+        assert {row["status_str"] for row in rows} == {"completed"}
+        return count / seconds, rows, used
+
+    def _cpu(self) -> float:
+        return cpu.of_tree(self.site.process.pid) + sum(map(cpu.of_servers, self.servers))
+
+    def measure(self, count: int) -> dict:
+        rate, rows, used = self.through(self._one_by_one, count)
+        bulk, _, bulk_used = self.through(self._in_bulk, count)
+        idle = []
+        for _ in range(30):
+            idle += self.through(self._one_by_one_alone, 1)[1]
+            time.sleep(0.15)
+        return {
+            "one by one: jobs/s": rate,
+            "one by one: submit to start p50 ms": percentile(rows, "created_at_time", "started_at_time", 0.5),
+            "one by one: submit to start p99 ms": percentile(rows, "created_at_time", "started_at_time", 0.99),
+            "one by one: CPU ms per job": 1000 * used / count,
+            "in bulk: jobs/s": bulk,
+            "in bulk: CPU ms per job": 1000 * bulk_used / count,
+            "idle: submit to start p50 ms": percentile(idle, "created_at_time", "started_at_time", 0.5),
+            "idle: submit to start p99 ms": percentile(idle, "created_at_time", "started_at_time", 0.99),
+            "idle: submit to stored p50 ms": percentile(idle, "created_at_time", "completed_at_time", 0.5),
+            "idle: submit to stored p99 ms": percentile(idle, "created_at_time", "completed_at_time", 0.99),
+        }
+
+    def _one_by_one_alone(self, name: str, count: int) -> None:
+        self._one_by_one(name, count, clients=1)
 
 
-def one_at_a_time(site: Site, definition: dict, count: int) -> dict:
-    """Latency of single jobs on an idle site."""
-    waits = []
-    for _ in range(count):
-        job = site.finished(site.submit(definition, DATA))
-        waits.append(moment(job["completed_at_time"]) - moment(job["created_at_time"]))
-        time.sleep(0.15)
-    waits.sort()
-    return {"idle p50 s": statistics.median(waits), "idle p99 s": waits[int(len(waits) * 0.99) - 1]}
+def percentile(rows: list[dict], first: str, last: str, share: float) -> float:
+    waits = sorted(1000 * (moment(row[last]) - moment(row[first])) for row in rows)
+    return waits[min(int(len(waits) * share), len(waits) - 1)]
 
 
+PRODUCTION = {
+    "DEBUG": "false", "SECRET_KEY": "x" * 60, "ALLOWED_HOSTS": "127.0.0.1", "SECURE_SSL_REDIRECT": "false",
+    "LOG_LEVEL": "WARNING",
+}  # fmt: skip
 QUEUES = {"": "", "redis": "redis://127.0.0.1:6379/13", "amqp": "amqp://guest:guest@127.0.0.1:5672//"}
 PLACES = [database + queue for database in servers.URLS for queue in ("", "+redis", "+amqp")]
 
 
+PROCESSES = {"postgres": "postgres", "mariadb": "mariadbd", "redis": "redis-server", "amqp": "beam.smp"}
+
+
 def measure(place: str, options) -> list[dict]:
     database, _, queue = place.partition("+")
-    environment = {"QUEUE_URL": QUEUES[queue], "JOB_LEASE_SECONDS": "30", "JOB_SWEEP_SECONDS": "5"}
+    environment = {"QUEUE_URL": QUEUES[queue], "JOB_LEASE_SECONDS": "30", "JOB_SWEEP_SECONDS": "5", **PRODUCTION}
+    if options.warm:
+        environment["PIPELINE_RESIDENTS"] = "4"
     if servers.URLS[database]:
         environment["DATABASE_URL"] = servers.Server(servers.URLS[database]).make()
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         site = Site(Path(folder), workers=options.workers, **environment).start()
-        try:
-            definition = site.define("benchmark", PIPELINE)
-            through_the_site(site, definition, 20)
-            rounds = []
-            for _ in range(options.rounds):
-                loads, cached = bare_loop(options.jobs)
-                figures = through_the_site(site, definition, options.jobs) | one_at_a_time(site, definition, 40)
-                rounds.append(
-                    figures
-                    | {"bare loop (load and run) per second": loads, "bare loop (cached) per second": cached}
-                    | {"ratio to load and run": figures["jobs per second"] / loads}
-                )
-        finally:
-            site.stop()
+        stack.callback(site.stop)
+        ours = Ours(site, [PROCESSES[name] for name in (database, queue) if name in PROCESSES], options.warm)
+        celery = None
+        if not options.no_celery:
+            celery = Celery()
+            stack.callback(celery.stop)
+        ours.through(ours._one_by_one, 50)
+        rounds = []
+        for _ in range(options.rounds):
+            figures = ours.measure(options.jobs)
+            loop = bare_loop(options.jobs)
+            figures["bare loop: jobs/s"] = loop
+            figures["ratio to the loop, one by one"] = figures["one by one: jobs/s"] / loop
+            figures["ratio of CPU to the loop's"] = figures["one by one: CPU ms per job"] * loop / 1000
+            if celery:
+                figures |= celery.measure(options.jobs)
+                for how in ("one by one", "in bulk"):
+                    figures[f"ratio to Celery, {how}"] = figures[f"{how}: jobs/s"] / figures["Celery: jobs/s"]
+            rounds.append(figures)
     return rounds
 
 
 def main():
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aiworkflow_project.settings")  # to speak with the servers
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--on", nargs="+", choices=[*PLACES, "all"], default=["sqlite"])
+    parser.add_argument("--warm", action="store_true")
+    parser.add_argument("--no-celery", action="store_true")
     options = parser.parse_args()
     for place in PLACES if "all" in options.on else options.on:
         print(f"\n{place}")
         rounds = measure(place, options)
         for name in rounds[0]:
-            print(f"  {name:40} {statistics.median(figures[name] for figures in rounds):10.3f}", flush=True)
+            print(f"  {name:40} {statistics.median(figures[name] for figures in rounds):10.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from django.db import connection
 
 VENDORS = {
+    "test_on_sqlite.py": {"sqlite"},
     "test_on_servers.py": {"postgresql", "mysql"},
     "test_on_postgresql.py": {"postgresql"},
     "test_on_mariadb.py": {"mysql"},

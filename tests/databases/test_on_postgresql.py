@@ -4,13 +4,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.utils import ConnectionHandler
 
 from accounts.models import Workspace
 from aiworkflow_project import checks, database_url
 from aiworkflow_project.api import ordering
-from jobs import services
+from jobs import search, services
 from jobs.models import Job
 from jobs.queue import orm
 from jobs.queue.orm import WakeUps
@@ -91,3 +91,18 @@ def test_a_pool_listens_again_after_its_connection_was_ended(broker, make_workfl
     assert broker._listener.connection.info.backend_pid != first
     services.submit(make_workflow(), {"query": "问", "top_k": 5})
     assert len(broker.dequeue()) == 1
+
+
+def test_a_role_that_may_not_make_the_index_searches_without_it(make_job, caplog):
+    job = make_job(name="batch 7")
+    with connection.cursor() as cursor:
+        cursor.execute("DROP EXTENSION pg_trgm CASCADE")
+        cursor.execute("CREATE ROLE test_plain_role NOLOGIN")
+        cursor.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO test_plain_role")
+        cursor.execute("SET LOCAL ROLE test_plain_role")
+
+    with transaction.atomic():
+        search.ensure("default")
+
+    assert "without an index" in caplog.text
+    assert list(Job.objects.named_like("BATCH")) == [job]

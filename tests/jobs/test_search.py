@@ -1,7 +1,7 @@
 """The search by name finds what it found without an index, wherever there is one and where there is none."""
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -75,36 +75,3 @@ def test_what_very_many_names_contain_is_sought_without_the_index(make_job, monk
     assert set(Job.objects.named_like("batch")) == jobs
     if connection.vendor == "sqlite":
         assert "trigrams" not in plan_of("batch")
-
-
-@pytest.mark.django_db
-def test_triggers_that_a_migration_dropped_are_made_again_and_nothing_is_missed(make_job):
-    if connection.vendor != "sqlite":
-        pytest.skip("about SQLite's triggers")
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TRIGGER job_was_made")
-    job = make_job(name="batch 7")
-
-    before = set(Job.objects.named_like("batch"))
-    search.ensure("default")
-
-    assert before == set(Job.objects.named_like("batch")) == {job}
-    assert "trigrams" in plan_of("batch")
-
-
-@pytest.mark.django_db
-def test_a_role_that_may_not_make_the_index_searches_without_it(make_job, caplog):
-    if connection.vendor != "postgresql":
-        pytest.skip("about PostgreSQL's extension")
-    job = make_job(name="batch 7")
-    with connection.cursor() as cursor:
-        cursor.execute("DROP EXTENSION pg_trgm CASCADE")
-        cursor.execute("CREATE ROLE test_plain_role NOLOGIN")
-        cursor.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO test_plain_role")
-        cursor.execute("SET LOCAL ROLE test_plain_role")
-
-    with transaction.atomic():
-        search.ensure("default")
-
-    assert "without an index" in caplog.text
-    assert list(Job.objects.named_like("BATCH")) == [job]
