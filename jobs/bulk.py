@@ -8,7 +8,7 @@ from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from aiworkflow_project.db.conflicts import locked, retried
-from jobs.dashboard import Count, count
+from aiworkflow_project.db.counts import Count, capped
 from jobs.models import Job, JobBatch, JobEvent
 from jobs.services import InactiveWorkflow, accept, as_before, new_job
 from workflows import engine
@@ -99,11 +99,11 @@ def may_cancel(jobs) -> Cancelled:
 def cancel_outlook(jobs) -> Outlook:
     """What `cancel_all` would do, with the reasons: bounded, for a person to look at first."""
     return Outlook(
-        jobs=count(jobs),
-        does={"pending": count(jobs.pending()), "running": count(_unasked(jobs))},
+        jobs=capped(jobs),
+        does={"pending": capped(jobs.pending()), "running": capped(_unasked(jobs))},
         leaves={
-            "asked": count(jobs.running().exclude(cancel_requested_at=None)),
-            "over": count(jobs.filter(status__in=Job.FINAL)),
+            "asked": capped(jobs.running().exclude(cancel_requested_at=None)),
+            "over": capped(jobs.filter(status__in=Job.FINAL)),
         },
     )
 
@@ -173,12 +173,12 @@ def retry_outlook(jobs) -> Outlook:
     """
     over = jobs.filter(status__in=Job.FINAL)
     return Outlook(
-        jobs=count(jobs),
-        does={"retried": count(runnable(retriable(jobs)))},
+        jobs=capped(jobs),
+        does={"retried": capped(runnable(retriable(jobs)))},
         leaves={
-            "unfinished": count(jobs.unfinished()),
-            "retried_before": count(over.filter(_retried_before())),
-            "inactive": count(retriable(jobs).exclude(workflow__in=Workflow.objects.active())),
+            "unfinished": capped(jobs.unfinished()),
+            "retried_before": capped(over.filter(_retried_before())),
+            "inactive": capped(retriable(jobs).exclude(workflow__in=Workflow.objects.active())),
         },
     )
 
