@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
 
 COUNT_AT_MOST = 10_000
@@ -27,7 +28,10 @@ class Counting:
 
     def __init__(self, queryset):
         self._using = queryset.db
-        self._sql, self._parameters = queryset.order_by().values("pk").query.sql_with_params()
+        try:
+            self._sql, self._parameters = queryset.order_by().values("pk").query.sql_with_params()
+        except EmptyResultSet:  # nothing can be found, and there is no SQL to find it with
+            self._sql = None
 
     def capped(self) -> Count:
         """Count without ever finding more than COUNT_AT_MOST + 1 rows."""
@@ -49,6 +53,8 @@ class Counting:
         return max(plans[0]["Plan"]["Plan Rows"], COUNT_AT_MOST)
 
     def _number(self, limit: str = "") -> int:
+        if self._sql is None:
+            return 0
         with connections[self._using].cursor() as cursor:
             cursor.execute(f"SELECT COUNT(*) FROM ({self._sql}{limit}) AS found", self._parameters)
             return cursor.fetchone()[0]

@@ -7,6 +7,7 @@ import copy
 import uuid
 from datetime import UTC, datetime
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
 
 
@@ -30,7 +31,10 @@ class Prepared:
         self._compiled = {}  # by vendor
 
     def __call__(self, *values) -> list:
-        queryset, compiler, converters, sql, parameters, places = self._of(connections["default"])
+        compiled = self._of(connections["default"])
+        if compiled is None:
+            return []
+        queryset, compiler, converters, sql, parameters, places = compiled
         connection = connections[queryset.db]
         parameters = list(parameters)
         for field, value, at in zip(self._fields, values, places, strict=True):
@@ -45,17 +49,18 @@ class Prepared:
         return list(queryset._iterable_class(queryset))
 
     def _of(self, connection):
-        found = self._compiled.get(connection.vendor)
-        if found is None:
+        if connection.vendor not in self._compiled:
             samples = [_sample(field.get_internal_type(), number) for number, field in enumerate(self._fields, 1)]
             queryset = self._build(*samples)
             compiler = queryset.query.get_compiler(using=queryset.db)
-            sql, parameters = compiler.as_sql()
+            try:
+                sql, parameters = compiler.as_sql()
+            except EmptyResultSet:  # nothing can be found, whatever the values
+                return self._compiled.setdefault(connection.vendor, None)
             places = []
             for field, sample in zip(self._fields, samples, strict=True):
                 stands = field.get_db_prep_value(sample, connection)
                 places.append([place for place, value in enumerate(parameters) if value == stands])
             converters = compiler.get_converters([column[0] for column in compiler.select])
-            found = queryset, compiler, converters, sql, parameters, places
-            self._compiled[connection.vendor] = found
-        return found
+            self._compiled[connection.vendor] = queryset, compiler, converters, sql, parameters, places
+        return self._compiled[connection.vendor]

@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models.query import ModelIterable
 from django.utils import timezone
 
+from aiworkflow_project.db import counts
 from aiworkflow_project.db.prepared import Prepared, _sample
 from jobs.api.serializers import JobSerializer
 from jobs.models import Job
@@ -136,3 +137,10 @@ def test_calls_in_the_midst_of_each_other_get_each_their_own(make_job, make_work
 
     with ThreadPoolExecutor(len(names)) as pool:
         assert list(pool.map(ask, names)) == [[name] for name in names]
+
+
+def test_a_query_that_can_find_nothing_finds_nothing(make_job):
+    make_job()
+
+    assert Prepared(lambda: Job.objects.none())() == Prepared(lambda: Job.objects.filter(pk__in=[]))() == []
+    assert counts.capped(Job.objects.none()) == counts.Count(0)
