@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.utils import timezone
+
 from aiworkflow_project.db.counts import COUNT_AT_MOST, Count, capped
 from jobs.models import Job, Worker
 
@@ -30,18 +32,28 @@ def why(job: Job) -> Wait | None:
     """What keeps a pending job from starting; None for a job that is not pending. A fixed number of bounded queries."""
     if job.status != Job.Status.PENDING:
         return None
-    if job.waits_for == Job.WaitsFor.TIME:
+    if job.waits_for == Job.WaitsFor.TIME and job.available_at > timezone.now():
         return Wait("backoff" if job.attempt else "not_before", until=job.available_at)
-    if job.waits_for == Job.WaitsFor.ROOM:
-        same = Job.objects.filter(workflow=job.workflow_id)
-        limit, ahead = job.workflow.concurrency_limit, _ahead(job, same.waiting_for_room())
-        if limit == 0:
-            return Wait("held", ahead=ahead, limit=0)
-        holders = same.admitted().order_by("status", "started_at", "id").only("name", "status", "started_at")
-        return Wait("limit", ahead=ahead, limit=limit, holders=list(holders[:HOLDERS_NAMED]))
+    if job.waits_for != Job.WaitsFor.WORKER and (wait := _for_room(job)):
+        return wait
     places = list(Worker.objects.alive().values_list("places", flat=True))
     ahead = _ahead(job, Job.objects.ready())
     return Wait("queue" if places else "no_worker", ahead=ahead, workers=len(places), places=sum(places))
+
+
+def _for_room(job: Job) -> Wait | None:
+    """None where there is room for it: the next sweep, which is a worker's, lets it in."""
+    same, limit = Job.objects.filter(workflow=job.workflow_id), job.workflow.concurrency_limit
+    if limit is None:
+        return None
+    ahead = _ahead(job, same.waiting_for_room())
+    if limit == 0:
+        return Wait("held", ahead=ahead, limit=0)
+    admitted = same.admitted()
+    if capped(admitted).number + ahead.number < limit:
+        return None
+    holders = admitted.order_by("status", "started_at", "id").only("name", "status", "started_at")
+    return Wait("limit", ahead=ahead, limit=limit, holders=list(holders[:HOLDERS_NAMED]))
 
 
 def _ahead(job: Job, waiting) -> Count:

@@ -567,3 +567,9 @@ def test_an_empty_site_has_a_page_on_storage(as_admin, make_workspace):
     make_workspace()
 
     assert "No job has been run yet." in as_admin.get(STORAGE).content.decode()
+
+
+def test_a_job_can_be_seen_while_it_waits_for_the_room_of_a_limit_that_is_gone(as_admin, make_job):
+    job = make_job(waits_for="room")
+
+    assert "No worker is alive" in as_admin.get(page(job)).content.decode()

@@ -321,6 +321,31 @@ def test_a_job_says_whether_a_worker_is_alive_and_its_place_in_the_queue(submit,
     assert (wait.reason, wait.ahead.number, wait.workers, wait.places) == ("queue", 2, 1, 32)
 
 
+@pytest.mark.parametrize("limit", [None, 3])
+def test_a_job_for_which_there_is_room_says_that_it_waits_for_a_worker(submit, make_workflow, limit):
+    workflow = make_workflow(concurrency_limit=1)
+    _holder, job, last = (submit(workflow) for _ in range(3))
+    type(workflow).objects.filter(pk=workflow.pk).update(concurrency_limit=limit)  # which no sweep has seen yet
+
+    job, last = Job.objects.get(pk=job.pk), Job.objects.get(pk=last.pk)
+
+    assert (why(job).reason, why(last).reason) == ("no_worker", "no_worker")
+    if limit:
+        submit(workflow, control={"priority": 9})
+        assert why(last).reason == "limit"
+
+
+def test_a_job_that_is_due_says_what_else_it_waits_for(submit, make_workflow):
+    later = {"available_at": timezone.now() + timedelta(hours=1)}
+    free, held = (submit(make_workflow(concurrency_limit=limit), control=later) for limit in (None, 0))
+    for job in (free, held):
+        wait_is_over(job)
+        job.refresh_from_db()
+
+    assert (why(free).reason, why(held).reason) == ("no_worker", "held")
+    assert why(free).until is None
+
+
 @pytest.mark.parametrize("status", ["running", "completed", "failed", "cancelled"])
 def test_only_a_pending_job_waits(make_job, status):
     assert why(make_job(status=status)) is None

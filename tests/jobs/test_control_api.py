@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from accounts.models import KeptAnswer
 from jobs.models import Job, JobBatch
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.django_db
 
 JOBS = "/api/v1/ai_workflow_job"
 GOOD = {"query": "什么是人工智能？", "top_k": 5}
+TOMORROW = timezone.now() + timedelta(days=1)
 KEYS = (f"请求-{number}".encode().hex() for number in itertools.count())
 
 
@@ -112,8 +114,8 @@ def test_a_pending_job_says_why_it_waits(api, make_job, make_workflow):
     ("fields", "reason"),
     [
         ({}, "no_worker"),
-        ({"waits_for": "time"}, "not_before"),
-        ({"waits_for": "time", "attempt": 1}, "backoff"),
+        ({"waits_for": "time", "available_at": TOMORROW}, "not_before"),
+        ({"waits_for": "time", "available_at": TOMORROW, "attempt": 1}, "backoff"),
         ({"waits_for": "room"}, "held"),
     ],
 )
