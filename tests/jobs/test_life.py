@@ -6,15 +6,18 @@ the job was taken over or deleted. After each act the rows must be what the mode
 
 import copy
 import itertools
+import math
 import uuid
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from unittest import mock
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import Count, F
 from django.db.models.functions import Now
 from django.utils import timezone
 from hypothesis import strategies as st
@@ -30,14 +33,18 @@ from hypothesis.stateful import (
 )
 
 from accounts.models import Workspace
-from jobs.models import InvalidTransition, Job, JobEvent, JobStep, LeaseLost
+from jobs.admission import admit_all
+from jobs.bulk import cancel_all, retry_all, submit_batch
+from jobs.models import InvalidTransition, Job, JobBatch, JobEvent, JobStep, LeaseLost, Worker
 from jobs.services import InactiveWorkflow, retry, submit
-from jobs.sweep import sweep
+from jobs.sweep import start_what_is_due, sweep
+from jobs.waiting import why
 from jobs.worker import Attempt, Supervisor
 from tests import descriptions
 from workflows.models import Workflow, WorkflowRevision
 
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=50)  # longer than a story takes on a slow machine
+HOUR = timedelta(hours=1)
 DATA = {"query": "什么是人工智能？", "top_k": 5}
 FINAL = {"completed", "failed", "cancelled"}
 LEGAL = {
@@ -51,11 +58,26 @@ LEGAL = {
 
 ARGUMENTS = {
     "complete": lambda result: (result, 0.5),
-    "fail": lambda result: ("component_failed", "没有回答", 0.5),
+    "fail": lambda result: ("component_failed", "没有回答", 0.5, False),
+    "fail for now": lambda result: ("component_failed", "没有回答", 0.5, True),
     "stopped": lambda result: (0.5,),
     "release": lambda result: ("runner_lost", "The runner was lost."),
     "hand_back": lambda result: (),
 }
+MOVES = {"fail for now": "fail"}  # where the word is not the method's name
+
+# What a job may ask for. The times, in minutes from now, are no sums of those by which time moves on.
+CONTROL = st.fixed_dictionaries(
+    {},
+    optional={
+        "priority": st.sampled_from([0, 5, 9]),
+        "max_attempts": st.integers(1, 3),
+        "retry_on": st.sampled_from(["", "timed_out", "transient", "timed_out,component_failed"]),
+        "available_at": st.sampled_from([-10, 10, 95]),
+    },
+)
+MINUTES = st.sampled_from([7, 31, 121])
+BACKOFF = [timedelta(minutes=10), timedelta(minutes=15), timedelta(minutes=15)]
 
 
 @dataclass
@@ -63,8 +85,15 @@ class Known:
     """What the model knows of one job."""
 
     name: str
+    workflow: uuid.UUID
+    available_at: datetime
+    waits_for: str
+    priority: int
     max_attempts: int
+    retry_on: str
     retry_of: uuid.UUID | None = None
+    batch: uuid.UUID | None = None
+    limit_seen: int | None = None  # the workflow's, by its worker
     status: str = "pending"
     attempt: int = 0
     spared: int = 0
@@ -95,10 +124,33 @@ class Known:
         elif spared:
             self.spared += 1
             self.move("pending", reason_code_str=code)
-        elif self.attempt - self.spared < self.max_attempts:
+        elif self.tries < self.max_attempts:
             self.move("pending", reason_code_str=code)
         else:
             self.fail(code)
+
+    def fail_or_try_again(self, code, transient):
+        reasons = self.retry_on.split(",")
+        if (code in reasons or (transient and "transient" in reasons)) and self.tries < self.max_attempts:
+            self.give_up(code)
+            self.waits_for = "time"
+        else:
+            self.fail(code)
+
+    @property
+    def tries(self):
+        return self.attempt - self.spared
+
+    @property
+    def control(self):
+        return {"priority": self.priority, "max_attempts": self.max_attempts, "retry_on": self.retry_on}
+
+    def waits(self, for_what):
+        return self.status == "pending" and self.waits_for == for_what
+
+    @property
+    def is_due(self):
+        return self.waits("time") and self.available_at <= timezone.now()
 
     def open_steps(self):
         return [place for place, status in self.steps.items() if status == "running"]
@@ -136,6 +188,9 @@ class Life(RuleBasedStateMachine):
         self.jobs: dict[uuid.UUID, Known] = {}  # in the order of their ages
         self.claims: list[Claim] = []  # all that there ever were
         self.inactive = set()
+        self.limits: dict[uuid.UUID, int | None] = {}
+        self.most: dict[uuid.UUID, float] = {}  # so many jobs of each workflow may have been let in at most
+        self.batches: set[uuid.UUID] = set()
         self.numbers = itertools.count(1)
 
     @initialize(target=workflows)
@@ -143,31 +198,62 @@ class Life(RuleBasedStateMachine):
         workspace = Workspace.objects.get_or_create(
             pk=Workspace.DEFAULT_ID, defaults={"name": "Default", "slug": "default"}
         )[0]
-        workflows = [self._workflow(workspace, attempts) for attempts in (3, 2, 1)]
+        now = timezone.now()
+        Worker.objects.create(name="here:1", processes=1, places=3, started_at=now, last_seen_at=now + HOUR)
+        workflows = [
+            self._workflow(workspace, None, max_attempts=3, retry_on=["transient"]),
+            self._workflow(workspace, 2, max_attempts=2, retry_on=["component_failed"]),
+            self._workflow(workspace, 1, max_attempts=1, priority=7),
+        ]
         for workflow in workflows:
             self.submit(workflow)
         self.claim(1)
         return multiple(*workflows)
 
-    def _workflow(self, workspace, max_attempts):
-        workflow = Workflow.objects.create(workspace=workspace, name=f"最多 {max_attempts}")
+    def _workflow(self, workspace, limit, **block):
+        workflow = Workflow.objects.create(
+            workspace=workspace, name=f"最多 {block['max_attempts']}", concurrency_limit=limit
+        )
         workflow.current_revision = WorkflowRevision.objects.create(
             workflow=workflow,
             number=1,
             content_hash="x",
             pipeline_yaml=descriptions.PROMPT_YAML,
-            description=descriptions.PROMPT | {"workflow": {"max_attempts": max_attempts}},
+            description=descriptions.PROMPT | {"workflow": block},
         )
         workflow.save()
+        self.limits[workflow.pk] = limit
+        self.most[workflow.pk] = math.inf if limit is None else limit
         return workflow.pk
 
     # People
 
+    @rule(target=readings, workflow=workflows, control=CONTROL)
+    def submit_with_control(self, workflow, control):
+        return self.submit(workflow, control)
+
     @rule(target=readings, workflow=workflows)
-    def submit(self, workflow):
+    def submit(self, workflow, control=None):
         workflow = Workflow.objects.select_related("current_revision").get(pk=workflow)
-        name = f"第 {next(self.numbers)} 个"
-        return self._accepted(workflow, lambda: submit(workflow, DATA, name=name), name)
+        name, control = f"第 {next(self.numbers)} 个", _by_the_clock(control or {})
+        return self._accepted(workflow, lambda: [submit(workflow, DATA, name=name, control=control)], [name], [control])
+
+    @rule(target=readings, workflow=workflows, controls=st.lists(CONTROL, min_size=1, max_size=3))
+    def submit_a_batch(self, workflow, controls):
+        workflow = Workflow.objects.select_related("current_revision").get(pk=workflow)
+        names = [f"第 {next(self.numbers)} 个" for _ in controls]
+        controls = [_by_the_clock(control) for control in controls]
+        items = [
+            {"trigger_data": DATA, "name": name, "control": control}
+            for name, control in zip(names, controls, strict=True)
+        ]
+
+        def act():
+            submitted = submit_batch(workflow, items)
+            self.batches.add(submitted.batch.pk)
+            return list(submitted.jobs.values())
+
+        return self._accepted(workflow, act, names, controls)
 
     @rule(target=readings, first=readings)
     def retry(self, first):
@@ -179,18 +265,70 @@ class Life(RuleBasedStateMachine):
             with pytest.raises(InvalidTransition):
                 retry(job)
             return multiple()
-        return self._accepted(job.workflow, lambda: retry(job), known.name, retry_of=job.pk)
+        return self._accepted(job.workflow, lambda: [retry(job)], [known.name], [known.control], retry_of=job.pk)
 
-    def _accepted(self, workflow, act, name, retry_of=None):
+    @rule(target=readings, workflow=workflows)
+    def retry_all(self, workflow):
+        retried = {known.retry_of for known in self.jobs.values()}
+        firsts = [(pk, known) for pk, known in self._jobs_of(workflow) if known.status in FINAL and pk not in retried]
+
+        done = retry_all(Job.objects.filter(workflow=workflow), most=2)
+
+        chosen = firsts[:2]
+        assert done.more is (len(firsts) > 2)
+        if workflow in self.inactive:
+            assert (done.jobs, set(done.refused)) == ([], {pk for pk, _known in chosen})
+            return multiple()
+        assert ([job.retry_of_id for job in done.jobs], done.refused) == ([pk for pk, _known in chosen], {})
+        for job, (pk, known) in zip(done.jobs, chosen, strict=True):
+            self._knows(job, known.name, known.control, retry_of=pk)
+        self._let_in_after_a_submit(workflow, done.jobs)
+        return multiple(*map(seen, done.jobs))
+
+    def _accepted(self, workflow, act: Callable[[], list[Job]], names, controls, retry_of=None):
         if workflow.pk in self.inactive:
             with pytest.raises(InactiveWorkflow):
                 act()
             return multiple()
-        job = act()
-        known = Known(name, workflow.current_revision.description["workflow"]["max_attempts"], retry_of)
+        jobs = act()
+        for job, name, control in zip(jobs, names, controls, strict=True):
+            self._knows(job, name, control, retry_of=retry_of)
+        self._let_in_after_a_submit(workflow.pk, jobs)
+        return multiple(*map(seen, jobs))
+
+    def _let_in_after_a_submit(self, workflow, jobs):
+        if any(self.jobs[job.pk].waits_for == "room" for job in jobs):
+            self._admit(workflow)
+
+    def _knows(self, job, name, control, retry_of=None):
+        block = job.revision.description["workflow"]
+        later = control.get("available_at", job.created_at) > job.created_at
+        limit = self.limits[job.workflow_id]
+        known = Known(
+            name,
+            job.workflow_id,
+            control["available_at"] if later else job.created_at,
+            "time" if later else "worker" if limit is None else "room",
+            control.get("priority", block.get("priority", 5)),
+            control.get("max_attempts", block["max_attempts"]),
+            control.get("retry_on", ",".join(block.get("retry_on", []))),
+            retry_of,
+            job.batch_id,
+        )
         known.move("pending")
         self.jobs[job.pk] = known
-        return seen(job)
+
+    def _jobs_of(self, workflow):
+        return [(pk, known) for pk, known in self.jobs.items() if known.workflow == workflow]
+
+    @rule(workflow=workflows, limit=st.sampled_from([None, 0, 1, 2, 3]))
+    def change_limit(self, workflow, limit):
+        """What runs, runs on; what was let in and has not started is taken out when the limit is next looked at."""
+        if not Workflow.objects.kept().filter(pk=workflow).update(concurrency_limit=limit):
+            return
+        self.limits[workflow] = limit
+        let_in = Job.objects.admitted().filter(workflow=workflow).count()
+        self.most[workflow] = math.inf if limit is None else max(limit, let_in)
 
     @rule(workflow=workflows, active=st.booleans())
     def switch_workflow(self, workflow, active):
@@ -224,6 +362,54 @@ class Life(RuleBasedStateMachine):
             with pytest.raises(InvalidTransition):
                 reading.job.cancel()
 
+    @rule(workflow=workflows)
+    def cancel_all(self, workflow):
+        mine = [known for _pk, known in self._jobs_of(workflow)]
+        pending = [known for known in mine if known.status == "pending"]
+        running = [known for known in mine if known.status == "running" and not known.asked]
+
+        done = cancel_all(Job.objects.filter(workflow=workflow))
+
+        assert (done.pending, done.running, done.more) == (len(pending), len(running), False)
+        for known in pending:
+            known.move("cancelled")
+        for known in running:
+            known.asked = True
+
+    @precondition(lambda self: any(known.status == "pending" for known in self.jobs.values()))
+    @rule(pick=PICK)
+    def ask_why_it_waits(self, pick):
+        waiting = [pk for pk, known in self.jobs.items() if known.status == "pending"]
+        pk = waiting[pick % len(waiting)]
+        known, wait = self.jobs[pk], why(Job.objects.get(pk=pk))
+
+        def ahead(**where):
+            them = [(self._place(one), one) for one in self.jobs if self._waits(one, **where)]
+            return len([one for place, one in them if place < self._place(pk) and one != pk])
+
+        if known.waits("time") and not known.is_due:
+            assert (wait.reason, wait.until) == ("backoff" if known.attempt else "not_before", known.available_at)
+            return
+        limit = self.limits[known.workflow]
+        let_in = [one for one, other in self._jobs_of(known.workflow) if other.status == "running" or self._waits(one)]
+        for_room = ahead(for_what="room", workflow=known.workflow)
+        if known.waits("worker") or limit is None or (limit and len(let_in) + for_room < limit):
+            assert (wait.reason, wait.ahead.number, wait.places) == ("queue", ahead(), 3)
+        elif limit == 0:
+            assert (wait.reason, wait.ahead.number) == ("held", for_room)
+        else:
+            assert (wait.reason, wait.limit, wait.ahead.number) == ("limit", limit, for_room)
+            assert {holder.pk for holder in wait.holders} == set(let_in)
+
+    def _waits(self, pk, for_what="worker", workflow=None):
+        known = self.jobs[pk]
+        return known.waits(for_what) and workflow in (None, known.workflow)
+
+    def _place(self, pk):
+        """The most urgent first, then the oldest."""
+        known = self.jobs[pk]
+        return -known.priority, known.available_at, pk
+
     @rule(reading=readings)
     def rename(self, reading):
         name = f"改名 {next(self.numbers)}"
@@ -249,11 +435,11 @@ class Life(RuleBasedStateMachine):
 
     @rule(places=st.integers(1, 3))
     def claim(self, places):
-        pending = [pk for pk, known in self.jobs.items() if known.status == "pending"]
+        ready = sorted((pk for pk in self.jobs if self._waits(pk)), key=self._place)
 
         jobs = Job.objects.claim(places, LEASE, "here:1")
 
-        assert [job.pk for job in jobs] == pending[:places]
+        assert [job.pk for job in jobs] == ready[:places]
         for job in jobs:
             known = self.jobs[job.pk]
             assert job.lease_token not in known.tokens
@@ -261,7 +447,7 @@ class Life(RuleBasedStateMachine):
             known.tokens.append(job.lease_token)
             known.move("running")
             assert (job.status, job.attempt) == ("running", known.attempt)
-            known.held = job
+            known.held, known.limit_seen = job, self.limits[known.workflow]
             # Twice: a worker's object changes with its moves, a delivery that was kept does not.
             self.claims += [Claim(kept, job.pk, job.attempt) for kept in (job, copy.copy(job))]
 
@@ -280,7 +466,7 @@ class Life(RuleBasedStateMachine):
     @somebody_works
     @rule(
         pick=PICK,
-        how=st.sampled_from(["", "complete", "fail", "stopped", "release", "hand_back"]),
+        how=st.sampled_from(["", "complete", "fail", "fail for now", "stopped", "release", "hand_back"]),
         words=st.integers(0, 2),
         starts=st.integers(0, 2),
         ends=st.sampled_from(["", "completed", "failed"]),
@@ -296,7 +482,7 @@ class Life(RuleBasedStateMachine):
         worker.attempts.append(attempt)
 
         def settle():
-            worker._settle(attempt, *([getattr(attempt.job, how), *ARGUMENTS[how](result)] if how else []))
+            worker._settle(attempt, *([_move(attempt.job, how), *ARGUMENTS[how](result)] if how else []))
 
         if commit != "works" and (events or how):
             really_commit = connection.commit
@@ -325,17 +511,28 @@ class Life(RuleBasedStateMachine):
         if how == "complete":
             known.result = result
             known.move("completed")
-        elif how == "fail":
-            known.fail("component_failed")
+        elif how in ("fail", "fail for now"):
+            known.fail_or_try_again("component_failed", how == "fail for now")
+            if known.status == "pending":
+                self._check_backoff(known, attempt.job.pk)
         elif how == "stopped":
             known.move("cancelled")
         elif how == "release":
             known.give_up("runner_lost")
         elif how == "hand_back":
             known.give_up("handed_back", spared=True)
+        # A worker that did not hear that its move was made leaves it to the sweep.
+        if how and known.limit_seen is not None and commit != "goes through unheard":
+            self._admit(known.workflow)
+
+    def _check_backoff(self, known, pk):
+        known.available_at = Job.objects.get(pk=pk).available_at
+        late = timezone.now() + BACKOFF[known.tries - 1] - known.available_at
+        assert timedelta(minutes=-1) < late < timedelta(minutes=1)
 
     def _news(self, known, words, starts, ends):
-        mine = {position: status for (attempt, position), status in known.steps.items() if attempt == known.attempt}
+        steps = known.steps if known else {}
+        mine = {position: status for (attempt, position), status in steps.items() if attempt == known.attempt}
         now = timezone.now()
         new = [
             JobStep(position=len(mine) + n, component="提示", component_type="x.Y", started_at=now)
@@ -354,7 +551,7 @@ class Life(RuleBasedStateMachine):
         workflow = Workflow.objects.active().order_by("created_at").first()
         if workflow:
             name = f"第 {next(self.numbers)} 个"
-            self._accepted(workflow, lambda: submit(workflow, DATA, name=name), name)
+            self._accepted(workflow, lambda: [submit(workflow, DATA, name=name)], [name], [{}])
 
     @rule()
     def all_that_is_late_arrives(self):
@@ -363,10 +560,10 @@ class Life(RuleBasedStateMachine):
             known = self.jobs.get(claim.pk)
             if known and known.status == "running" and known.attempt == claim.attempt:
                 continue
-            new, ended, events = self._news(Known("", 0, attempt=claim.attempt), 1, 1, "")
+            new, ended, events = self._news(None, 1, 1, "")
             for write in (
                 lambda job=claim.job, news=(new, ended, events): job.record(new=news[0], ended=news[1], events=news[2]),
-                *[lambda job=claim.job, how=how: getattr(job, how)(*ARGUMENTS[how]({"答": "晚"})) for how in ARGUMENTS],
+                *[lambda job=claim.job, how=how: _move(job, how)(*ARGUMENTS[how]({"答": "晚"})) for how in ARGUMENTS],
             ):
                 with pytest.raises(LeaseLost):
                     write()
@@ -405,6 +602,9 @@ class Life(RuleBasedStateMachine):
         assert sweep() == len(overdue)
         for known in overdue:
             known.give_up("worker_lost")
+        for workflow in self.limits:
+            self._admit(workflow)
+        self.who_is_held_back_by_a_limit_is_so_for_a_reason()
 
     @rule()
     def sweep_twice_at_once(self):
@@ -417,6 +617,58 @@ class Life(RuleBasedStateMachine):
         for known in overdue:
             known.give_up("worker_lost")
 
+    @rule(minutes=MINUTES)
+    def time_moves_on(self, minutes):
+        """For those that wait."""
+        Job.objects.unfinished().update(available_at=F("available_at") - timedelta(minutes=minutes))
+        for known in self.jobs.values():
+            if known.status not in FINAL:
+                known.available_at -= timedelta(minutes=minutes)
+
+    @rule()
+    def start_what_is_due(self):
+        due = [known for known in self.jobs.values() if known.is_due]
+
+        start_what_is_due()
+
+        for known in due:
+            known.waits_for = "worker" if self.limits[known.workflow] is None else "room"
+        for workflow in {known.workflow for known in due if known.waits_for == "room"}:
+            self._admit(workflow)
+        assert not Job.objects.due().exists()
+
+    @rule()
+    def admit_all(self):
+        assert admit_all() == sum(self._admit(workflow) for workflow in self.limits)
+        self.who_is_held_back_by_a_limit_is_so_for_a_reason()
+
+    def _admit(self, workflow) -> int:
+        """Let in as many as there is room for; where the limit was lowered, take those out that have not started."""
+        limit = self.limits[workflow]
+        mine = [pk for pk, _known in self._jobs_of(workflow)]
+        running = len([pk for pk in mine if self.jobs[pk].status == "running"])
+        ready, outside = ([pk for pk in mine if self._waits(pk, what)] for what in ("worker", "room"))
+        if limit is None:
+            limit = math.inf
+        elif running + len(ready) > limit:
+            outside, ready = ready + outside, []
+        room = max(limit - running - len(ready), 0)
+        places = sorted(outside, key=self._place)
+        for place, pk in enumerate(places):
+            self.jobs[pk].waits_for = "worker" if place < room else "room"
+        return min(room, len(places))
+
+    def who_is_held_back_by_a_limit_is_so_for_a_reason(self):
+        """After a look at all limits: each is used up where jobs wait for it, and only running jobs exceed it."""
+        for workflow, limit in self.limits.items():
+            mine = Job.objects.filter(workflow=workflow)
+            let_in = mine.admitted().count()
+            if mine.waiting_for_room().exists():
+                assert limit is not None
+                assert let_in >= limit
+            if limit is not None and let_in > limit:
+                assert not mine.ready().exists()
+
     # What always holds
 
     @invariant()
@@ -425,6 +677,7 @@ class Life(RuleBasedStateMachine):
         self.events_tell_the_story_without_a_gap_or_a_repeat()
         self.no_step_runs_on_when_its_attempt_is_over()
         self.the_sweep_sees_the_jobs_whose_lease_is_out()
+        self.no_workflow_has_more_jobs_let_in_than_its_limit()
 
     def the_rows_are_what_the_model_says(self):
         rows = {row["id"]: row for row in Job.objects.values()}
@@ -437,7 +690,11 @@ class Life(RuleBasedStateMachine):
                 known.spared,
             )
             assert row["attempt"] - row["spared_attempts"] <= row["max_attempts"] == known.max_attempts
-            assert (row["name"], row["retry_of_id"]) == (known.name, known.retry_of)
+            assert (row["name"], row["retry_of_id"], row["batch_id"]) == (known.name, known.retry_of, known.batch)
+            assert {name: row[name] for name in known.control} == known.control
+            assert row["available_at"] == known.available_at
+            if known.status == "pending":
+                assert row["waits_for"] == known.waits_for
             assert (row["result"], row["error_code"]) == (known.result, known.error_code)
             assert bool(row["error_message"]) == bool(known.error_code)
             assert bool(row["cancel_requested_at"]) == known.asked
@@ -492,11 +749,22 @@ class Life(RuleBasedStateMachine):
         overdue = {pk for pk, known in self.jobs.items() if known.overdue}
         assert set(Job.objects.overdue().values_list("pk", flat=True)) == overdue
 
+    def no_workflow_has_more_jobs_let_in_than_its_limit(self):
+        """Where a limit was lowered below what had been let in by then, their number only falls, down to the limit."""
+        let_in = dict(Job.objects.admitted().values_list("workflow").annotate(Count("pk")))
+        for workflow, limit in self.limits.items():
+            number = let_in.get(workflow, 0)
+            assert number <= self.most[workflow]
+            if limit is not None:
+                self.most[workflow] = max(limit, number)
+
     def teardown(self):
         try:
             self._every_job_comes_to_an_end()
         finally:
             Job.objects.all().delete()
+            JobBatch.objects.all().delete()
+            Worker.objects.all().delete()
             Workflow.objects.update(current_revision=None)
             WorkflowRevision.objects.all().delete()
             Workflow.objects.all().delete()
@@ -507,18 +775,40 @@ class Life(RuleBasedStateMachine):
         Job.objects.running().update(lease_expires_at=Now() - timedelta(seconds=1))
         for known in self.jobs.values():
             known.overdue = known.status == "running"
-        self.all_that_is_late_arrives()
-        self.all_is_as_the_model_says()
         self.sweep()
         self.claim(everything)
         self.inactive = set(Workflow.objects.values_list("pk", flat=True))  # nobody submits any more
         Workflow.objects.update(is_active=False)
-        while any(known.status == "running" for known in self.jobs.values()):
+        self._let_go_of_what_people_hold()
+        while any(known.status in ("pending", "running") for known in self.jobs.values()):
+            self.time_moves_on(121)
+            self.start_what_is_due()
+            self.claim(everything)
+            assert any(known.status == "running" for known in self.jobs.values()), "jobs wait for ever"
             self.write(0, "", 1, 1, "", "goes through unheard")
             self.write(0, "complete", 1, 0, "completed", "is refused")
+            while any(known.status == "running" for known in self.jobs.values()):
+                self.write(0, "complete", 0, 0, "completed", "works")
         self.all_that_is_late_arrives()
         self.all_is_as_the_model_says()
         assert not Job.objects.unfinished().exists()
+
+    def _let_go_of_what_people_hold(self):
+        Workflow.objects.filter(concurrency_limit=0).update(concurrency_limit=1)
+        for workflow, limit in self.limits.items():
+            if limit == 0:
+                self.limits[workflow], self.most[workflow] = 1, math.inf
+        self.sweep()
+
+
+def _by_the_clock(control):
+    if "available_at" not in control:
+        return control
+    return control | {"available_at": timezone.now() + timedelta(minutes=control["available_at"])}
+
+
+def _move(job, how):
+    return getattr(job, MOVES.get(how, how))
 
 
 def _without_texts(event) -> dict:
@@ -529,5 +819,7 @@ def _without_texts(event) -> dict:
 
 @pytest.mark.django_db(transaction=True)
 @mock.patch("jobs.sweep.PATIENCE", 0)
+@mock.patch("jobs.models.BACKOFF_FIRST", 600)
+@mock.patch("random.uniform", lambda low, high: high)  # so that no backoff is over before the story says so
 def test_whatever_happens_a_job_lives_by_the_table_of_moves():
     run_state_machine_as_test(Life)
