@@ -14,6 +14,7 @@ class Witness:
         self.started: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()  # those that came to their end by themselves
         self.twice_at_once: list[str] = []
+        self.most_at_once = 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -39,6 +40,7 @@ class Witness:
                 self.running[name] += 1
                 if self.running[name] > 1:
                     self.twice_at_once.append(name)
+                self.most_at_once = max(self.most_at_once, self.running.total())
             try:
                 said = words.readline()
             except OSError:

@@ -110,10 +110,10 @@ class Site:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    def submit(self, definition: dict, data: dict, name: str = "") -> dict:
+    def submit(self, definition: dict, data: dict, name: str = "", **control) -> dict:
         answer = self.api.post(
             "/ai_workflow_job",
-            json={"ai_workflow_def_id": definition["id"], "trigger_data_json": data, "job_name_str": name},
+            json={"ai_workflow_def_id": definition["id"], "trigger_data_json": data, "job_name_str": name, **control},
         )
         assert answer.status_code == 201, answer.text
         return answer.json()
