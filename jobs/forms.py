@@ -150,7 +150,7 @@ class RunForm(forms.Form):
 
     @property
     def options_are_used(self) -> bool:
-        return any(field.errors or field.value() for field in self.option_fields)
+        return any(field.value() for field in self.option_fields)  # as there is where one has an error
 
     @property
     def trigger_data(self) -> dict:
