@@ -249,7 +249,7 @@ ENGINE = {
 JOB_TIMEOUT_SECONDS = environment.integer("JOB_TIMEOUT_SECONDS", 3600, least=1)
 JOB_MAX_ATTEMPTS = environment.integer("JOB_MAX_ATTEMPTS", 3, least=1)
 JOB_LEASE_SECONDS = environment.integer("JOB_LEASE_SECONDS", 30, least=2)
-JOBS_PER_WORKER = environment.integer("JOBS_PER_WORKER", 16, least=1)
+JOBS_PER_WORKER = environment.integer("JOBS_PER_WORKER", 64, least=1)
 JOB_SWEEP_SECONDS = environment.integer("JOB_SWEEP_SECONDS", 5, least=1)
 DRAIN_SECONDS = environment.integer("DRAIN_SECONDS", 25, least=1)
 

@@ -21,13 +21,6 @@ _SECONDS_TO_ASK = 30
 _LONGEST_REQUEST = 256 * 1024 * 1024
 _LONGEST_TRACE = 8000
 
-_TINY = """
-components:
-  warm:
-    type: haystack.components.builders.prompt_builder.PromptBuilder
-    init_parameters: {template: "{% for word in words %}{{ word.upper() }} {% endfor %}", required_variables: "*"}
-"""
-
 
 def answer(connection: socket.socket, scratch: Path, status: dict) -> int:
     """Serve the one request that comes on this connection; the exit code."""
@@ -46,16 +39,6 @@ def answer(connection: socket.socket, scratch: Path, status: dict) -> int:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
-
-
-def warm_up() -> None:
-    """Do once, before any fork, what each child would have to do again: caches fill, and late imports happen."""
-    components = ["haystack.components.builders.prompt_builder.PromptBuilder"]
-    validation.check({"yaml": _TINY, "components": components})
-    pipeline = loading.Loader(components).pipeline(loading.parse(_TINY))
-    pipeline.run({"warm": {"words": ["一", "two"]}})
-    importlib.import_module("openai.resources.chat.completions")
-    importlib.import_module("encodings.idna")
 
 
 def _read(connection: socket.socket) -> dict:

@@ -6,8 +6,9 @@ import resource
 import signal
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from workflows.engine.runner import landlock
@@ -69,7 +70,7 @@ def enter(limits: Limits, scratch: Path) -> Guard:
     if limits.documents_dir:
         os.makedirs(limits.documents_dir, mode=0o700, exist_ok=True)
         writable.append(limits.documents_dir)
-    landlock.restrict([*_READABLE, *_python_paths()], writable, guard.ports)
+    landlock.restrict([*_READABLE, *python_paths()], writable, guard.ports)
     guard.install()
     return guard
 
@@ -103,12 +104,14 @@ def _empty_environment(limits: Limits, scratch: Path) -> None:
         os.environ["AIWORKFLOW_DOCUMENTS_DIR"] = str(limits.documents_dir)
 
 
-def _python_paths() -> Iterable[Path]:
+@cache
+def python_paths() -> tuple[Path, ...]:
     """The interpreter, the installed packages and the packages of the project; not what else lies beside those."""
     installed = [Path(path) for path in {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}]
-    yield from (path for path in installed if path != Path("/"))
+    found = [path for path in installed if path != Path("/")]
     for entry in map(Path, filter(None, sys.path)):
         if any(entry.is_relative_to(path) for path in installed) or not entry.is_dir():
             continue
         # The project's root may hold the data folder and files with secrets, so only its packages are named.
-        yield from (child for child in entry.iterdir() if child.suffix == ".py" or (child / "__init__.py").is_file())
+        found += (child for child in entry.iterdir() if child.suffix == ".py" or (child / "__init__.py").is_file())
+    return tuple(found)

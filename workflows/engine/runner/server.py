@@ -362,15 +362,16 @@ def _own_standard_streams(output: int) -> None:
 
 def _preload(components: list[str]) -> None:
     """Import Haystack and every component, so that no child has to, and run once what all of them need."""
-    from workflows.engine.runner import catalog, child
+    from workflows.engine.runner import catalog, rehearsal
 
+    importlib.import_module("workflows.engine.runner.child")
     catalog.import_all()
     for name in components:
         try:
             importlib.import_module(name.rpartition(".")[0])
         except Exception as error:
             log(f"cannot import {name}: {error}")
-    child.warm_up()
+    rehearsal.rehearse()
 
 
 def main() -> None:
