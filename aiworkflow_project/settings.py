@@ -241,6 +241,7 @@ ENGINE = {
     },
     "components": tuple(environment.words("PIPELINE_COMPONENTS")),
     "memory_mb": environment.integer("PIPELINE_MEMORY_MB", 1024, least=64),
+    "residents": environment.integer("PIPELINE_RESIDENTS", 0, least=0),
     "result_bytes": environment.integer("PIPELINE_RESULT_MB", 10, least=1) * 1024 * 1024,
 }
 

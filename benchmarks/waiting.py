@@ -150,7 +150,7 @@ def main():
             "LOCAL_KEY": "local", "JOB_LEASE_SECONDS": "30", "JOB_SWEEP_SECONDS": "5",
         }  # fmt: skip
         if options.warm:
-            environment["PIPELINE_KEEP_WARM"] = "true"
+            environment["PIPELINE_RESIDENTS"] = "4"
         if options.in_flight:
             environment.setdefault("JOBS_PER_WORKER", str(max(options.in_flight)))
         site = Site(Path(folder), workers=1 if options.in_flight else options.workers, **environment).start()

@@ -63,6 +63,7 @@ ASKED_ON_THE_WIRE = {
 LOST = {
     "worker_lost": gettext_lazy("The worker that ran it was lost."),
     "runner_lost": gettext_lazy("The runner that ran it was lost."),
+    "resident_ended": gettext_lazy("The process that it shared with other runs ended, so that it does not count."),
     "handed_back": gettext_lazy("Its worker was stopped as planned, so that it does not count."),
 }
 

@@ -351,9 +351,9 @@ class Job(models.Model):
         if not self._give_up(self._mine(), code, reason):
             raise LeaseLost
 
-    def hand_back(self) -> None:
-        """Give the job back to the queue because this worker stops as planned; the attempt does not count."""
-        if not self._give_up(self._mine(), "handed_back", "The worker was stopped as planned.", spared=True):
+    def hand_back(self, code: str = "handed_back", reason: str = "The worker was stopped as planned.") -> None:
+        """Give the job back to the queue for no fault of its own; the attempt does not count."""
+        if not self._give_up(self._mine(), code, reason, spared=True):
             raise LeaseLost
 
     def record(self, *, new: list["JobStep"], ended: list["JobStep"], events: list["JobEvent"]) -> None:

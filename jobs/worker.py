@@ -240,6 +240,8 @@ class Supervisor:
             engine.accept(job.revision.description, job.trigger_data),
             seconds=job.timeout_seconds,
             documents_dir=settings.DATA_DIR / "documents" / str(job.workspace_id),
+            # Whatever ended the first attempt, that of others that shared its process or its own: not once more.
+            alone=job.attempt > 1,
             labels={"job": str(job.pk), "attempt": job.attempt, "request_id": job.request_id},
         )
         attempt.started = time.monotonic()
@@ -274,6 +276,8 @@ class Supervisor:
         elif attempt.lost:
             logger.error("The runner was lost during job %s.", job.pk)
             self._settle(attempt, job.release, "runner_lost", "The runner that ran the job was lost.")
+        elif outcome["code"] == "resident_ended":
+            self._settle(attempt, job.hand_back, "resident_ended", outcome["message"])
         elif attempt.stop_code == "timed_out" or outcome["code"] == "timed_out":
             self._settle(attempt, job.fail, "timed_out", _over_the_limit(job), attempt.seconds)
         else:

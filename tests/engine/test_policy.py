@@ -415,6 +415,7 @@ def test_a_way_out_is_refused_and_nothing_is_imported_for_it(text, code, tmp_pat
         ("components: {a: {type: x}}\nworkflow: {timeout_seconds: 0}", "out_of_range"),
         ("components: {a: {type: x}}\nworkflow: {max_attempts: 11}", "out_of_range"),
         ("components: {a: {type: x}}\nworkflow: {max_attempts: yes}", "out_of_range"),
+        ("components: {a: {type: x}}\nworkflow: {keep_warm: 1}", "not_a_flag"),
     ],
 )
 def test_a_misshapen_section_is_a_problem_and_not_an_exception(text, code):
@@ -551,3 +552,11 @@ def test_two_hundred_kilobytes_take_no_more_work_for_each_than_half_of_them():
     assert problems(text) == []
 
     assert calls_of(lambda: problems(text)) < 2.2 * calls_of(lambda: problems(chain(145)))
+
+
+def test_definitions_may_be_kept_warm_where_the_operator_has_residents():
+    text = "components: {a: {type: x}}\nworkflow: {keep_warm: true}"
+    warm = Config(data_dir=Path("x"), socket="x", residents=1)
+
+    assert "keep_warm_not_allowed" in codes(text, BARE)
+    assert "keep_warm_not_allowed" not in codes(text, warm)

@@ -77,9 +77,15 @@ RESULT = {"kind": "result", "result": {"text": "好"}}
 @pytest.fixture
 def runs(monkeypatch):
     """The runs that the worker will be given, in order; `make` may be replaced to raise."""
-    waiting = []
+
+    class Waiting(list):
+        told: list[dict]  # with what each was started
+
+    waiting = Waiting()
+    waiting.told = []
 
     def start_run(*args, **kwargs):
+        waiting.told.append(kwargs)
         run = waiting.pop(0)
         if isinstance(run, Exception):
             raise run
@@ -205,6 +211,20 @@ def test_a_run_whose_lease_was_lost_is_ended_and_writes_nothing(make_job, runs):
 
     job.refresh_from_db()
     assert (job.status, job.result, run.killed) == ("cancelled", None, True)
+
+
+def test_a_job_whose_shared_process_ended_goes_back_uncharged_and_runs_alone_from_then_on(make_job, runs):
+    job = make_job(max_attempts=1)
+    ended = {"kind": "error", "code": "resident_ended", "message": "…", "component": None, "transient": False}
+    runs.extend([ScriptedRun([started(), ended]), ScriptedRun([RESULT])])
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.attempt, job.spared_attempts) == ("completed", 2, 1)
+    assert [told["alone"] for told in runs.told] == [False, True]
+    reasons = [event.data.get("reason_code_str") for event in job.events.filter(kind="state").order_by("seq")]
+    assert reasons == [None, None, "resident_ended", None, None]
 
 
 @pytest.mark.django_db(transaction=True)  # the worker closes a connection that failed it

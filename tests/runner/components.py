@@ -448,3 +448,53 @@ class NotOnTheList:
     @component.output_types(text=str)
     def run(self, text: str):
         return {"text": text}
+
+
+@component
+class Counter:
+    """Counts the runs that it has served, and says in which process and thread."""
+
+    def __init__(self, label: str = ""):
+        self.label = label
+        self.count = 0
+
+    @component.output_types(count=int, process=int, thread=int)
+    def run(self, seconds: float = 0.0):
+        self.count += 1
+        time.sleep(seconds)
+        return {"count": self.count, "process": os.getpid(), "thread": threading.get_ident()}
+
+
+@component
+class Waits:
+    """Waits for an answer that never comes, as for a model's."""
+
+    @component.output_types(never=str)
+    def run(self, port: int):
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            return {"never": str(sock.recv(1))}
+
+
+@component
+class Busy:
+    """Computes in Python until it is interrupted, and never calls anybody."""
+
+    @component.output_types(never=str)
+    def run(self, seconds: float):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            sum(range(1000))
+        return {"never": ""}
+
+
+@component
+class Keeper:
+    """Keeps memory from one run to the next."""
+
+    def __init__(self):
+        self.kept = []
+
+    @component.output_types(kept=int, process=int)
+    def run(self, megabytes: int):
+        self.kept.append(b"x" * (megabytes * 1024 * 1024))
+        return {"kept": len(self.kept), "process": os.getpid()}

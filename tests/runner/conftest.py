@@ -77,8 +77,8 @@ class Runner:
         """The outcome of a pipeline of this component alone."""
         return self.outcome(pipeline({"it": cls}), {"it": data}, **changes)
 
-    def start(self, text: str, data: dict | None = None, **changes) -> client.Run:
-        return client.Run(run_request(text, data, **changes))
+    def start(self, text: str, data: dict | None = None, *, warm: bool = False, **changes) -> client.Run:
+        return client.Run(run_request(text, data, **changes), warm=warm)
 
     def check(self, text: str, **changes) -> dict:
         asked = {
@@ -137,7 +137,7 @@ def follow(run: client.Run, seconds: float = 20.0, kind: str | None = None) -> l
 @pytest.fixture(scope="session")
 def the_runner():
     folder = Path(tempfile.mkdtemp(prefix="runner-"))
-    config = Config(data_dir=folder, socket=str(folder / "runner.sock"), components=OURS)
+    config = Config(data_dir=folder, socket=str(folder / "runner.sock"), components=OURS, residents=2)
     log = folder / "log"
     os.environ["PARENTS_SECRET"] = PARENTS_SECRET
     standard_error = os.dup(2)

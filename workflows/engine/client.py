@@ -1,6 +1,7 @@
 """The near side of the runner's socket: ask it something, or start a run and follow it."""
 
 import contextlib
+import hashlib
 import json
 import os
 import select
@@ -19,6 +20,11 @@ _CHUNK = 256 * 1024
 _CHUNKS = 32  # at a time: whoever follows many runs must not be kept by one that never pauses
 _OUT_OF_TIME = {14, 24}  # SIGALRM, SIGXCPU
 _OUT_OF_MEMORY_CODE = 77
+_OF_ONE_RUN = ("data", "labels", "seconds")  # as runner.resident has it
+_ENDS_OF_RESIDENTS = {
+    "hung": "The process that it shared with other runs was ended, because one of those could not be stopped.",
+    "crashed": "The process that it shared with other runs ended, by the doing of one of them.",
+}
 _ANSWERS = ("result", "error", "description", "problems", "catalog", "pong")
 
 
@@ -56,11 +62,19 @@ def _patiently(payload: dict, patience: float) -> "Run":
 
 
 def start_run(
-    pipeline_yaml: str, description: dict, data: dict, *, seconds: int, documents_dir: Path, labels: dict
+    pipeline_yaml: str,
+    description: dict,
+    data: dict,
+    *,
+    seconds: int,
+    documents_dir: Path,
+    labels: dict,
+    alone: bool = False,
 ) -> "Run":
     """Start a run of a checked definition on accepted data; it has `seconds`, by the runner's own clock.
 
-    Raises RunnerUnavailable where no runner answers.
+    It shares a process with others of its kind where the definition says `keep_warm: true`, unless it is to be
+    `alone`. Raises RunnerUnavailable where no runner answers.
     """
     config = current()
     outputs = {name: output["source"] for name, output in description["outputs"].items()}
@@ -79,7 +93,8 @@ def start_run(
             "secrets": policy.secret_values(description["secrets"], config),
             "documents_dir": str(documents_dir),
             "labels": labels,
-        }
+        },
+        warm=description.get("workflow", {}).get("keep_warm", False) and config.residents > 0 and not alone,
     )
 
 
@@ -95,8 +110,10 @@ def runner_status() -> dict | None:
 class Run:
     """One request's answer, as it comes in. Closing it, or dying, ends the child on the other side at once."""
 
-    def __init__(self, payload: dict):
+    def __init__(self, payload: dict, *, warm: bool = False):
         line = json.dumps(payload, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        if warm:
+            line = f"warm {_resident(payload)} {payload['seconds']}\n".encode() + line
         self.ended = False
         self.outcome: dict | None = None  # the `result` or `error` message, once there is one
         self._stopped = False
@@ -190,8 +207,16 @@ class Run:
             return {"code": "stopped", "message": "The run was stopped."}
         if code == _OUT_OF_MEMORY_CODE:
             return {"code": "out_of_memory", "message": "The run needed more memory than it may have."}
+        if exit_.get("resident") in _ENDS_OF_RESIDENTS:
+            return {"code": "resident_ended", "message": _ENDS_OF_RESIDENTS[exit_["resident"]]}
         how = f"by signal {signal}" if signal is not None else f"with code {code}"
         return {"code": "crashed", "message": f"The run's process ended {how}, without an answer."}
+
+
+def _resident(payload: dict) -> str:
+    """Names the process that may serve this run: only runs that are alike in all but their data share one."""
+    settings = {name: value for name, value in payload.items() if name not in _OF_ONE_RUN}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _parsed(lines: list[bytes]) -> Iterator[dict]:

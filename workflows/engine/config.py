@@ -13,6 +13,7 @@ class Config:
     secret_values: dict[str, str] = field(default_factory=dict, repr=False)
     components: tuple[str, ...] = ()  # further component classes, by exact dotted name
     memory_mb: int = 1024  # what one run may use beyond the runner's own
+    residents: int = 0  # processes that may stay to serve the runs of definitions with `keep_warm: true`
     result_bytes: int = 10 * 1024 * 1024
     patience_seconds: float = 5.0  # how long somebody who saves a definition waits for a runner that is starting
     check_seconds: int = 20  # what the runner may take to load and describe one definition

@@ -105,6 +105,7 @@ class RunnerKeeper:
         self._started = time.monotonic()
         command = [sys.executable, "-m", "workflows.engine.runner.server"]
         command += ["--socket", os.path.abspath(self._config.socket), "--keeper", str(os.getpid())]
+        command += ["--residents", str(self._config.residents)]
         for name in self._config.components:
             command += ["--component", name]
         # A group of its own: Ctrl-C in a terminal is for us, and we end the runner in our own time.

@@ -21,7 +21,7 @@ MAX_PROBLEMS = 200
 HAYSTACK_KEYS = ("components", "connections", "metadata", "max_runs_per_component", "connection_type_validation")
 OUR_KEYS = ("inputs", "outputs", "workflow")
 WORKFLOW_LIMITS = {"timeout_seconds": (1, 86_400), "max_attempts": (1, 10), "priority": (0, 9)}
-WORKFLOW_KEYS = (*WORKFLOW_LIMITS, "retry_on")
+WORKFLOW_KEYS = (*WORKFLOW_LIMITS, "retry_on", "keep_warm")
 
 # Sockets that trigger data never reaches, not even when the author lists them: they take code, not data.
 NEVER_INPUTS = frozenset(("streaming_callback", "tools", "hook_context"))
@@ -329,6 +329,9 @@ class Examination:
             if key == "retry_on":
                 self._retry_on(value, path)
                 continue
+            if key == "keep_warm":
+                self._keep_warm(value, path)
+                continue
             if key not in WORKFLOW_LIMITS:
                 self.say(
                     "unknown_key",
@@ -351,6 +354,16 @@ class Examination:
                 word = str(reason)
                 said = f"`{_cut(word)}` is no reason to try again.{_did_you_mean(_near(word, RETRY_REASONS))}"
                 self.say("not_a_reason", f"{said} Known are {known}.", f"{path}[{number}]")
+
+    def _keep_warm(self, value, path):
+        if type(value) is not bool:
+            self.say("not_a_flag", "`keep_warm` must be true or false.", path)
+        elif value and not self.config.residents:
+            self.say(
+                "keep_warm_not_allowed",
+                "Runs may not share a process here. Leave `keep_warm` out, or let the operator set PIPELINE_RESIDENTS.",
+                path,
+            )
 
     # Objects: a class's name and its parameters, wherever they stand.
 

@@ -27,12 +27,12 @@ def answer(connection: socket.socket, scratch: Path, status: dict) -> int:
     replies = Replies(connection)
     sandbox.ring_after(_SECONDS_TO_ASK)
     try:
-        request = _read(connection)
+        request = read(connection)
         return _OPERATIONS[request["op"]](request, replies, scratch, status)
     except (BrokenPipeError, ConnectionResetError):
         return 0  # nobody is listening any more
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        _log(error, {})
+        log(error, {})
         replies.send("error", code="bad_request", message=f"This request cannot be served: {failures.named(error)}")
         return 0
     finally:
@@ -41,7 +41,7 @@ def answer(connection: socket.socket, scratch: Path, status: dict) -> int:
             sys.stderr.flush()
 
 
-def _read(connection: socket.socket) -> dict:
+def read(connection: socket.socket) -> dict:
     """One line of JSON. Read in pieces, never beyond the line's end: nothing follows it."""
     pieces, length = [], 0
     while not pieces or not pieces[-1].endswith(b"\n"):
@@ -61,15 +61,15 @@ def _ping(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
 
 
 def _catalog(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
-    _import(request)
+    import_components(request)
     sandbox.enter(Limits(seconds=120, memory_mb=2048), scratch)
     replies.send("catalog", catalog=catalog.catalog())
     return 0
 
 
 def _check(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
-    _import(request)
-    sandbox.enter(_limits(request), scratch)
+    import_components(request)
+    sandbox.enter(limits(request), scratch)
     try:
         reply = validation.check(request)
     except MemoryError:
@@ -77,7 +77,7 @@ def _check(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
     except BaseException as error:  # components run code of their own when they are built
         if isinstance(error, (BrokenPipeError, ConnectionResetError)):
             raise
-        _log(error, request)
+        log(error, request)
         refused = any(isinstance(link, sandbox.EgressRefused) for link in chain(error))
         reply = _check_failed("egress_refused" if refused else "check_failed", failures.named(error))
     replies.send(reply.pop("kind"), **reply)
@@ -90,17 +90,13 @@ def _check_failed(code: str, message: str) -> dict:
 
 def _run(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
     replies.blot_out((request.get("secrets") or {}).values())
-    _import(request)
-    guard = sandbox.enter(_limits(request), scratch)
+    import_components(request)
+    guard = sandbox.enter(limits(request), scratch)
     try:
-        line = execution.run(request, replies, guard)
+        line = execution.run(execution.load(request, guard), request, replies, guard)
     except RunFailed as error:
-        _log(error, request)
+        log(error, request)
         fields = error.fields
-    except MemoryError:
-        fields = RunFailed("out_of_memory", "The run needed more memory than it may have.").fields
-    except RecursionError as error:
-        fields = RunFailed("result_not_json", failures.named(error)).fields
     else:
         replies.send_line(line)
         return 0
@@ -114,18 +110,20 @@ def _run(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
 _OPERATIONS = {"ping": _ping, "catalog": _catalog, "check": _check, "run": _run}
 
 
-def _limits(request: dict) -> Limits:
+def limits(request: dict, runs: int = 1) -> Limits:
+    """What the request asks for; several `runs` that share a process are each watched by the server, for their time."""
     documents = request.get("documents_dir")
     return Limits(
-        seconds=float(request["seconds"]),
+        seconds=float(request["seconds"]) if runs == 1 else None,
         memory_mb=int(request["memory_mb"]),
         hosts=tuple(request.get("hosts") or ()),
         secrets=dict(request.get("secrets") or {}),
         documents_dir=Path(documents) if documents else None,
+        runs=runs,
     )
 
 
-def _import(request: dict) -> None:
+def import_components(request: dict) -> None:
     """Import the operator's own components while the project's folder can still be listed."""
     for module in {name.rpartition(".")[0] for name in request.get("components") or ()}:
         if module not in sys.modules and module.partition(".")[0] not in loading.TRUSTED_ROOTS:
@@ -133,7 +131,7 @@ def _import(request: dict) -> None:
                 importlib.import_module(module)
 
 
-def _log(error: BaseException, request: dict) -> None:
+def log(error: BaseException, request: dict) -> None:
     """The whole story, for the operator: the client only gets a sentence."""
     labels = " ".join(f"{name}={value}" for name, value in (request.get("labels") or {}).items())
     with contextlib.suppress(Exception):

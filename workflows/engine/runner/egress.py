@@ -9,7 +9,8 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 _USUAL_PORTS = (443, 80)
@@ -55,13 +56,29 @@ class Guard:
 
     def __init__(self, hosts: Iterable[str]):
         self.hosts = [parse(entry) for entry in hosts]
-        self.refused: str | None = None  # the first refusal, in words
+        self.watch_call: Callable[[socket.socket], None] = lambda sock: None  # told of each call that is let through
+        self._of_process: list[str] = []  # refusals, in words
+        self._of_run: ContextVar[list[str] | None] = ContextVar("refusals", default=None)  # where several share it
         self._ports_of: dict[str, set[int]] = {}  # address: what may be called there
         self._resolve = _socket.getaddrinfo
 
     @property
     def ports(self) -> set[int]:
         return {port for host in self.hosts for port in host.ports}
+
+    @property
+    def refused(self) -> str | None:
+        """The first refusal, in words."""
+        return next(iter(self._refusals), None)
+
+    def begin_run(self) -> None:
+        """From here on, in this context, keep refusals apart from those of other runs."""
+        self._of_run.set([])
+
+    @property
+    def _refusals(self) -> list[str]:
+        found = self._of_run.get()
+        return self._of_process if found is None else found
 
     def install(self) -> None:
         # The socket module and everything above it (http.client, httpx, urllib3, asyncio) resolves by this name.
@@ -85,6 +102,7 @@ class Guard:
     def _audit(self, event: str, arguments: tuple) -> None:
         if event in _CALL_EVENTS:
             self._check_call(arguments[0], arguments[1])
+            self.watch_call(arguments[0])
         elif event == "socket.getaddrinfo":
             self._check_name(arguments[0])
         elif event in _NAME_EVENTS:
@@ -128,7 +146,8 @@ class Guard:
         return "." not in name or name.endswith(_PRIVATE_NAMES)
 
     def _refuse(self, why: str) -> None:
-        self.refused = self.refused or why
+        if not self._refusals:
+            self._refusals.append(why)
         raise EgressRefused(why)
 
 

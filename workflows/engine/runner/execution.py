@@ -11,26 +11,32 @@ from workflows.engine.runner.egress import Guard
 from workflows.engine.runner.failures import RunFailed
 from workflows.engine.runner.replies import Replies
 from workflows.engine.runner.serialization import InputInvalid, NotJSON, to_json, to_python
-from workflows.engine.runner.tracing import Steps
+from workflows.engine.runner.tracing import OF_THIS_RUN, Steps
 from workflows.engine.runner.validation import reason
 from workflows.engine.strict_json import StrictJSONError, clean
 
 _CALLBACK = "streaming_callback"
 
 
-def run(request: dict, replies: Replies, guard: Guard) -> bytes:
+def run(pipeline: Pipeline, request: dict, replies: Replies, guard: Guard) -> bytes:
     """The line that says the result. Raises RunFailed, or what the system raises when the client is gone."""
-    pipeline = _load(request, guard)
+    try:
+        return _run(pipeline, request, replies, guard)
+    except MemoryError as error:
+        raise RunFailed("out_of_memory", "The run needed more memory than it may have.") from error
+    except RecursionError as error:
+        raise RunFailed("result_not_json", failures.named(error)) from error
+
+
+def _run(pipeline: Pipeline, request: dict, replies: Replies, guard: Guard) -> bytes:
     data = _data(pipeline, request.get("data") or {})
     _stream(pipeline, data, request.get("streams") or (), replies)
     outputs = request.get("outputs")
     steps = Steps(replies)
-    tracing.enable_tracing(steps)
-    try:
+    tracing.enable_tracing(OF_THIS_RUN)
+    with steps.told():
         _warm_up(pipeline, guard)
         found = _found(pipeline, data, outputs, steps, guard)
-    finally:
-        tracing.disable_tracing()
     result = _result(found, outputs, pipeline)
     line = replies.encode({"kind": "result", "result": result})
     if len(line) > request.get("result_bytes", 10 * 1024 * 1024):
@@ -41,7 +47,8 @@ def run(request: dict, replies: Replies, guard: Guard) -> bytes:
     return line
 
 
-def _load(request: dict, guard: Guard) -> Pipeline:
+def load(request: dict, guard: Guard) -> Pipeline:
+    """The request's pipeline. Raises RunFailed."""
     try:
         data = loading.parse(request["yaml"])
         return loading.Loader(request.get("components") or ()).pipeline(data)

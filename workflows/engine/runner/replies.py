@@ -22,6 +22,10 @@ class Replies:
         texts = [text for text in secrets if len(text) >= _SHORTEST_SECRET]
         self._secrets = sorted((json.dumps(text, ensure_ascii=False)[1:-1] for text in texts), key=len, reverse=True)
 
+    @property
+    def is_sending(self) -> bool:
+        return self._lock.locked()
+
     def send(self, kind: str, **fields) -> None:
         self.send_line(self.encode({"kind": kind, **fields}))
 

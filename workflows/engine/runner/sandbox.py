@@ -1,6 +1,7 @@
 """What a child may do: its limits, its environment, its files and its hosts. Put on before anything is loaded."""
 
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -19,6 +20,8 @@ __all__ = ["EgressRefused", "Limits", "die_with_parent", "enter", "ring_after"]
 _PR_SET_PDEATHSIG = 1
 _FILE_BYTES = 512 * 1024 * 1024
 _OPEN_FILES = 256
+_OPEN_FILES_MORE = 8  # for each further run of the same process
+STACK_BYTES = 2 * 1024 * 1024  # of such a run's thread: it is address space, of which little is ever used
 _CPU_GRACE = 2  # the clock on the wall rings first, unless several threads compute at once
 
 # Kept from the runner's own environment, which its keeper has already emptied of all that matters.
@@ -37,11 +40,12 @@ _READABLE = (
 
 @dataclass(frozen=True)
 class Limits:
-    seconds: float = 60.0
+    seconds: float | None = 60.0
     memory_mb: int = 1024  # beyond what the runner itself takes up
     hosts: tuple[str, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict)
     documents_dir: Path | None = None
+    runs: int = 1  # that share this process; where they are several, somebody else looks after their time
 
 
 def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> None:
@@ -51,10 +55,10 @@ def die_with_parent(parent: int, with_signal: int = signal.SIGKILL) -> None:
         os._exit(1)
 
 
-def ring_after(seconds: float) -> None:
-    """End this process after so long. SIGALRM's default is death, so no busy C code can put it off."""
+def ring_after(seconds: float | None) -> None:
+    """End this process after so long, or not at all. SIGALRM's default is death: no busy C code can put it off."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, max(0.001, seconds))
+    signal.setitimer(signal.ITIMER_REAL, 0 if seconds is None else max(0.001, seconds))
 
 
 def enter(limits: Limits, scratch: Path) -> Guard:
@@ -77,17 +81,27 @@ def enter(limits: Limits, scratch: Path) -> Guard:
 
 def _limit_resources(limits: Limits) -> None:
     memory = _virtual_bytes() + limits.memory_mb * 1024 * 1024
-    cpu = int(limits.seconds) + 1 + _CPU_GRACE
-    for what, limit in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_FSIZE, _FILE_BYTES),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
+    cpu = resource.RLIM_INFINITY if limits.seconds is None else int(limits.seconds) + 1 + _CPU_GRACE
+    open_files = _OPEN_FILES + (limits.runs - 1) * _OPEN_FILES_MORE
+    for what, limit, most in (
+        (resource.RLIMIT_AS, memory, memory + limits.runs * STACK_BYTES if limits.runs > 1 else memory),
+        (resource.RLIMIT_CPU, cpu, cpu),
+        (resource.RLIMIT_FSIZE, _FILE_BYTES, _FILE_BYTES),
+        (resource.RLIMIT_NOFILE, open_files, open_files),
+        (resource.RLIMIT_CORE, 0, 0),
     ):
-        _, most = resource.getrlimit(what)
-        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
-        resource.setrlimit(what, (limit, limit))
+        hard = resource.getrlimit(what)[1]
+        resource.setrlimit(what, (_least(limit, hard), _least(most, hard)))
+
+
+def _least(limit: int, hard: int) -> int:
+    return min((limit, hard), key=lambda each: math.inf if each == resource.RLIM_INFINITY else each)
+
+
+def room_for_stacks(threads: int) -> None:
+    """Let this process have so much more, or less, address space as the stacks of its threads take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (soft + threads * STACK_BYTES, hard))
 
 
 def _virtual_bytes() -> int:

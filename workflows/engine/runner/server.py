@@ -1,6 +1,7 @@
 """The runner's server, `python -m workflows.engine.runner.server --socket PATH`: a fork per request, Haystack warm.
 
-One thread and one loop, which never waits for anybody: it doesn't even read the requests, the children do.
+One thread and one loop, which never waits for anybody: it doesn't even read the requests, the children do. Of those
+that a resident may serve it reads the first line, `warm <key> <seconds>`.
 """
 
 import argparse
@@ -18,16 +19,20 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from workflows.engine.runner.residents import GRACE, Residents
 
 # Before Haystack is imported anywhere: it reads these once. (Its telemetry would post component names to the world.)
 os.environ.update({"HAYSTACK_TELEMETRY_ENABLED": "false", "ANONYMIZED_TELEMETRY": "False", "TQDM_DISABLE": "1"})
 
 _PR_SET_CHILD_SUBREAPER = 36
-_GRACE = 2.0  # seconds between TERM and KILL
 _LONGEST_PATH = 100  # bytes of a Unix socket's address, less some
 _BACKLOG = 1024
+_SECONDS_TO_SPEAK = 30.0
+_WARM, _LONGEST_GREETING = b"warm ", 128
 _OUTPUT_HEAD, _OUTPUT_TAIL = 16 * 1024, 16 * 1024  # bytes of a child's output that reach the log
 
 
@@ -35,11 +40,10 @@ _OUTPUT_HEAD, _OUTPUT_TAIL = 16 * 1024, 16 * 1024  # bytes of a child's output t
 class Child:
     pid: int
     pidfd: int
-    connection: socket.socket
     output: int  # the reading end of its standard output and error
     scratch: Path
+    ended: Callable[[dict], None]  # to be told, at its end, the `code` that it ended with or the `signal`
     kill_at: float | None = None
-    client_is_gone: bool = False
     head: bytearray = field(default_factory=bytearray)
     tail: bytearray = field(default_factory=bytearray)
     dropped: int = 0
@@ -54,13 +58,14 @@ class Child:
 
 
 class Server:
-    def __init__(self, path: str):
+    def __init__(self, path: str, residents: int):
         self.path = path
+        self.residents = Residents(self, residents)
+        self.silent: dict[int, tuple[socket.socket, float]] = {}  # clients that have not begun to speak, and until when
         self.scratch = Path(f"{path}.scratch")
         self.started = time.monotonic()
         self.children: dict[int, Child] = {}
         self.handlers: dict = {}  # file descriptor: what to call with its events
-        self.farewells: dict[int, tuple[socket.socket, bytes]] = {}  # last lines that a slow client hasn't taken yet
         self.strays: set[int] = set()  # processes of ours to be reaped: cleaners, and what children left behind
         self.stopping = False
         self.epoll = select.epoll()
@@ -79,8 +84,8 @@ class Server:
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self._watch(self.listener.fileno(), select.EPOLLIN, self._accept)
-        self._watch(self.wakes.fileno(), select.EPOLLIN, lambda events: self.wakes.recv(4096))
+        self.watch(self.listener.fileno(), select.EPOLLIN, self._accept)
+        self.watch(self.wakes.fileno(), select.EPOLLIN, lambda events: self.wakes.recv(4096))
         log(f"ready on {self.path} as process {os.getpid()}")
         try:
             while not self.stopping:
@@ -98,18 +103,23 @@ class Server:
             if child.kill_at and now >= child.kill_at:
                 child.kill_at = None
                 child.signal(signal.SIGKILL)
+        self.residents.tick(now)
+        for connection, until in list(self.silent.values()):
+            if now >= until:
+                self._forget(connection)
         self._reap_strays()
 
     def _patience(self) -> float:
         times = [child.kill_at for child in self.children.values() if child.kill_at]
+        times += [*self.residents.times(), *(until for _, until in self.silent.values())]
         longest = 0.2 if self.strays else 60.0
         return max(0.0, min([at - time.monotonic() for at in times] + [longest]))
 
-    def _watch(self, fd: int, events: int, handler) -> None:
+    def watch(self, fd: int, events: int, handler) -> None:
         self.handlers[fd] = handler
         self.epoll.register(fd, events)
 
-    def _unwatch(self, fd: int) -> None:
+    def unwatch(self, fd: int) -> None:
         if self.handlers.pop(fd, None):
             self.epoll.unregister(fd)
 
@@ -136,16 +146,50 @@ class Server:
             return
         except OSError as error:  # no file descriptors left: those who wait are served when a child has ended
             log(f"cannot accept: {error}")
-            self._unwatch(self.listener.fileno())
+            self.unwatch(self.listener.fileno())
             return
+        self.silent[connection.fileno()] = connection, time.monotonic() + _SECONDS_TO_SPEAK
+        self.watch(connection.fileno(), select.EPOLLIN, lambda events: self._hear(connection))
+
+    def _hear(self, connection: socket.socket) -> None:
+        """A client begins to speak: a resident serves it, or a child of its own."""
+        head = b""
+        with contextlib.suppress(OSError):
+            head = connection.recv(_LONGEST_GREETING, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        greeting, end, _ = head.partition(b"\n")
+        is_warm = bool(head) and (greeting + end).startswith(_WARM[: len(head)])
+        if is_warm and not end and len(head) < _LONGEST_GREETING:
+            return  # the rest of the line is on its way
+        self.silent.pop(connection.fileno())
+        self.unwatch(connection.fileno())
+        connection.setblocking(True)
         try:
-            self._start_child(connection)
+            if not is_warm or not self._take_warm(connection, greeting):
+                self._start_child(connection)
         except OSError as error:
             log(f"cannot start a child: {error}")
             connection.close()
 
+    def _take_warm(self, connection: socket.socket, greeting: bytes) -> bool:
+        try:
+            _, key, seconds = greeting.decode().split(" ")
+            seconds = float(seconds)
+        except ValueError:
+            return False  # a child finds that it makes no sense
+        connection.recv(len(greeting) + 1)  # a child does not know of it
+        return self.residents.take(connection, key, seconds)
+
+    def _forget(self, connection: socket.socket) -> None:
+        del self.silent[connection.fileno()]
+        self.unwatch(connection.fileno())
+        connection.close()
+
     def _start_child(self, connection: socket.socket) -> None:
-        connection.setblocking(True)
+        child = self.fork(connection, ended=lambda end: self.say_farewell(connection, end))
+        self.watch(connection.fileno(), select.EPOLLRDHUP, lambda events: self._client_moved(child, connection, events))
+
+    def fork(self, connection: socket.socket, *, ended: Callable[[dict], None], resident: bool = False) -> Child:
+        """A child that serves the request on this connection; as a resident, those that are handed to it there."""
         output, child_output = os.pipe()
         number = f"{time.monotonic_ns():x}"
         scratch = self.scratch / number
@@ -153,6 +197,7 @@ class Server:
         status = {
             "pid": os.getpid(),
             "children": len(self.children),
+            "residents": len(self.residents),
             "uptime_seconds": round(time.monotonic() - self.started, 3),
         }
         # The child must not see a signal before it has thrown away our handlers: they would write to our own pipe.
@@ -161,7 +206,7 @@ class Server:
         try:
             pid = os.fork()
             if pid == 0:
-                _become_child(connection, child_output, scratch, status)
+                _become_child(connection, child_output, scratch, status, resident)
         except OSError:
             os.close(output)
             scratch.rmdir()
@@ -170,21 +215,20 @@ class Server:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
             os.close(child_output)
         os.set_blocking(output, False)
-        child = Child(pid, os.pidfd_open(pid), connection, output, scratch)
+        child = Child(pid, os.pidfd_open(pid), output, scratch, ended)
         self.children[pid] = child
-        self._watch(child.pidfd, select.EPOLLIN, lambda events: self._bury(child))
-        self._watch(output, select.EPOLLIN, lambda events: self._drain(child))
-        self._watch(connection.fileno(), select.EPOLLRDHUP, lambda events: self._client_moved(child, events))
+        self.watch(child.pidfd, select.EPOLLIN, lambda events: self._bury(child))
+        self.watch(output, select.EPOLLIN, lambda events: self._drain(child))
+        return child
 
-    def _client_moved(self, child: Child, events: int) -> None:
+    def _client_moved(self, child: Child, connection: socket.socket, events: int) -> None:
         """The client asks for the end, or is gone."""
         if events & (select.EPOLLHUP | select.EPOLLERR):
-            child.client_is_gone = True
-            self._unwatch(child.connection.fileno())
+            self.unwatch(connection.fileno())
             child.signal(signal.SIGKILL)
         elif events & select.EPOLLRDHUP:
-            self.epoll.modify(child.connection.fileno(), 0)  # a full close is still told
-            child.kill_at = time.monotonic() + _GRACE
+            self.epoll.modify(connection.fileno(), 0)  # a full close is still told
+            child.kill_at = time.monotonic() + GRACE
             child.signal(signal.SIGTERM)
 
     def _drain(self, child: Child) -> bool:
@@ -194,7 +238,7 @@ class Server:
         except BlockingIOError:
             return False
         if not data:
-            self._unwatch(child.output)
+            self.unwatch(child.output)
             return False
         room = _OUTPUT_HEAD - len(child.head)
         if room > 0:
@@ -212,24 +256,24 @@ class Server:
         child.signal(signal.SIGKILL)  # while it is unreaped nobody else can have its number
         _, status = os.waitpid(child.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        for _ in range(16):
-            if not self._drain(child):
-                break
-        self._log_output(child)
+        self.log_output(child)
         for fd in (child.pidfd, child.output):
-            self._unwatch(fd)
+            self.unwatch(fd)
             os.close(fd)
-        self._unwatch(child.connection.fileno())
         del self.children[child.pid]
         self._end_strays()
-        message = {"kind": "exit", "code": code if code >= 0 else None, "signal": -code if code < 0 else None}
-        # A newline first: the child may have died in the middle of a line.
-        self._say_farewell(child.connection, b"\n" + json.dumps(message).encode() + b"\n")
+        child.ended({"code": code if code >= 0 else None, "signal": -code if code < 0 else None})
         self._remove(child.scratch)
         if self.listener.fileno() >= 0 and self.listener.fileno() not in self.handlers:
-            self._watch(self.listener.fileno(), select.EPOLLIN, self._accept)
+            self.watch(self.listener.fileno(), select.EPOLLIN, self._accept)
 
-    def _say_farewell(self, connection: socket.socket, line: bytes) -> None:
+    def say_farewell(self, connection: socket.socket, end: dict) -> None:
+        """Tell the client how its request's child ended, and close, when it has taken that."""
+        self.unwatch(connection.fileno())
+        # A newline first: the child may have died in the middle of a line.
+        self._send_last(connection, b"\n" + json.dumps({"kind": "exit", **end}).encode() + b"\n")
+
+    def _send_last(self, connection: socket.socket, line: bytes) -> None:
         try:
             sent = connection.send(line, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except BlockingIOError:
@@ -238,14 +282,18 @@ class Server:
             sent = len(line)
         fd = connection.fileno()
         if sent == len(line) or self.stopping:
-            self._unwatch(fd)
+            self.unwatch(fd)
             connection.close()
         elif fd in self.handlers:
-            self.handlers[fd] = lambda events: self._say_farewell(connection, line[sent:])
+            self.handlers[fd] = lambda events: self._send_last(connection, line[sent:])
         else:
-            self._watch(fd, select.EPOLLOUT, lambda events: self._say_farewell(connection, line[sent:]))
+            self.watch(fd, select.EPOLLOUT, lambda events: self._send_last(connection, line[sent:]))
 
-    def _log_output(self, child: Child) -> None:
+    def log_output(self, child: Child) -> None:
+        """Write what a child has printed since the last time to our log."""
+        for _ in range(16):
+            if not self._drain(child):
+                break
         if not child.head:
             return
         text = bytes(child.head)
@@ -254,6 +302,7 @@ class Server:
         text += bytes(child.tail)
         for line in text.decode("utf-8", "replace").splitlines():
             log(f"child {child.pid}: {line}")
+        child.head, child.tail, child.dropped = bytearray(), bytearray(), 0
 
     # --- what children leave behind
 
@@ -326,12 +375,12 @@ def log(text: str) -> None:
         os.write(2, f"runner: {text}\n".encode("utf-8", "replace"))
 
 
-def _become_child(connection: socket.socket, output: int, scratch: Path, status: dict) -> None:
+def _become_child(connection: socket.socket, output: int, scratch: Path, status: dict, is_resident: bool) -> None:
     """The child's side of the fork. Never returns."""
     code = 1
     try:
         os.setsid()
-        from workflows.engine.runner import child, sandbox
+        from workflows.engine.runner import child, resident, sandbox
 
         sandbox.die_with_parent(status["pid"])
         signal.set_wakeup_fd(-1)
@@ -343,7 +392,8 @@ def _become_child(connection: socket.socket, output: int, scratch: Path, status:
         if connection.fileno() != keep:
             os.dup2(connection.fileno(), keep, inheritable=False)
         os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        code = child.answer(socket.socket(fileno=keep), scratch, status)
+        serve = resident.serve if is_resident else child.answer
+        code = serve(socket.socket(fileno=keep), scratch, status)
     except MemoryError:
         code = 77
     except BaseException as error:
@@ -364,7 +414,7 @@ def _preload(components: list[str]) -> None:
     """Import Haystack and every component, so that no child has to, and run once what all of them need."""
     from workflows.engine.runner import catalog, rehearsal
 
-    importlib.import_module("workflows.engine.runner.child")
+    importlib.import_module("workflows.engine.runner.resident")
     catalog.import_all()
     for name in components:
         try:
@@ -378,6 +428,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="workflows.engine.runner.server")
     parser.add_argument("--socket", required=True)
     parser.add_argument("--keeper", type=int, help="the process that keeps the runner, and with which it ends")
+    parser.add_argument("--residents", type=int, default=0, help="how many children may stay to serve warm runs")
     parser.add_argument("--component", action="append", default=[], help="a further component class, to be imported")
     arguments = parser.parse_args()
 
@@ -394,7 +445,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # what is here now is never collected, so that children don't copy its pages by looking at it
     sys.stdout.flush()
-    Server(os.path.abspath(arguments.socket)).serve()
+    Server(os.path.abspath(arguments.socket), arguments.residents).serve()
 
 
 if __name__ == "__main__":

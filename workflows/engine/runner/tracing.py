@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from haystack.tracing import Span, Tracer
@@ -62,6 +63,39 @@ class Steps(Tracer):
 
     def current_span(self) -> Span | None:
         return None
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Within this, what happens in this thread is ours to tell."""
+        before = _steps.set(self)
+        try:
+            yield
+        finally:
+            _steps.reset(before)
+
+
+_steps: ContextVar[Steps | None] = ContextVar("steps", default=None)
+
+
+class _OfThisRun(Tracer):
+    """Haystack has one tracer for a process, in which several runs may be under way, each in a thread of its own."""
+
+    @contextmanager
+    def trace(
+        self, operation_name: str, tags: dict[str, Any] | None = None, parent_span: Span | None = None
+    ) -> Iterator[Span]:
+        steps = _steps.get()
+        if steps is None:
+            yield _Quiet()
+            return
+        with steps.trace(operation_name, tags, parent_span) as span:
+            yield span
+
+    def current_span(self) -> Span | None:
+        return None
+
+
+OF_THIS_RUN = _OfThisRun()
 
 
 class _Quiet(Span):

@@ -1,0 +1,275 @@
+"""Runs that share a process, where a definition is kept warm: what they share, and what they must never."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+
+import pytest
+
+from tests.runner.conftest import alive, follow, pipeline, run_request, until
+from workflows.engine import client
+
+COUNTER = pipeline({"it": "Counter"})
+
+
+def warm(runner, text: str, data: dict, **changes) -> dict:
+    """The outcome of a warm run."""
+    return follow(runner.start(text, {"it": data}, warm=True, **changes))[-1]
+
+
+def counted(runner, text: str = COUNTER, **changes) -> dict:
+    outcome = warm(runner, text, {}, **changes)
+    assert outcome["kind"] == "result", outcome
+    return outcome["result"]["it"]
+
+
+def begun(runner, text: str, data: dict, **changes) -> client.Run:
+    """A warm run whose component is at work."""
+    run = runner.start(text, {"it": data}, warm=True, **changes)
+    follow(run, kind="step_started")
+    return run
+
+
+@pytest.fixture(autouse=True)
+def no_residents(runner):
+    """Each test begins and ends without any."""
+    yield
+    for pid in runner.children():
+        os.kill(pid, signal.SIGKILL)
+    assert until(lambda: not runner.children() and not runner.scratch())
+
+
+@pytest.fixture
+def deaf():
+    """A port that takes calls and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_the_next_run_finds_process_thread_and_pipeline_of_the_last(runner):
+    first, second = counted(runner), counted(runner)
+
+    assert (first["count"], second["count"]) == (1, 2)
+    assert (first["process"], first["thread"]) == (second["process"], second["thread"])
+
+
+def test_runs_at_once_have_each_a_pipeline_of_their_own(runner):
+    runs = [runner.start(COUNTER, {"it": {"seconds": 0.5}}, warm=True) for _ in range(20)]
+
+    results = [follow(run)[-1]["result"]["it"] for run in runs]
+
+    assert {result["count"] for result in results} == {1}
+    assert len({result["process"] for result in results}) == 1
+    assert len({result["thread"] for result in results}) == 20
+
+
+def test_runs_at_once_tell_each_their_own_steps_and_tokens(runner):
+    text = pipeline({"it": "Streamer", "echo": "Gather"}, ["it.replies -> echo.texts"])
+    texts = [letter * 200 for letter in "甲乙丙丁戊己庚辛"]
+    runs = [runner.start(text, {"it": {"text": each}}, warm=True, streams=["it"]) for each in texts]
+
+    for run, said in zip(runs, texts, strict=True):
+        messages = follow(run)
+        assert "".join(m["text"] for m in messages if m["kind"] == "token") == said
+        steps = [(m["position"], m["component"]) for m in messages if m["kind"] == "step_started"]
+        assert steps == [(1, "it"), (2, "echo")]
+        assert messages[-1]["kind"] == "result"
+
+
+def test_a_cancelled_run_that_waits_for_an_answer_leaves_the_others_alone(runner, deaf):
+    changes = {"hosts": [f"127.0.0.1:{deaf}"]}
+    text = pipeline({"it": "Waits"})
+    neighbour, cancelled = (begun(runner, text, {"port": deaf}, **changes) for _ in range(2))
+    [resident] = runner.children()
+
+    cancelled.stop()
+
+    assert follow(cancelled)[-1]["code"] == "stopped"
+    assert alive(resident)
+    neighbour.stop()
+    assert follow(neighbour)[-1]["code"] == "stopped"
+    assert alive(resident)
+
+
+def test_a_cancelled_run_that_computes_leaves_the_others_alone(runner):
+    text = pipeline({"it": "Busy"})
+    neighbour, cancelled = begun(runner, text, {"seconds": 4}), begun(runner, text, {"seconds": 60})
+
+    cancelled.stop()
+
+    assert follow(cancelled)[-1]["code"] == "stopped"
+    assert follow(neighbour)[-1] == {"kind": "result", "result": {"it": {"never": ""}}}
+
+
+def test_a_run_that_cannot_be_stopped_is_ended_with_its_resident_and_others_are_told(runner):
+    text = pipeline({"it": "Sleeper"})
+    innocent, guilty = (begun(runner, text, {"seconds": 60}) for _ in range(2))
+
+    guilty.stop()
+
+    assert follow(guilty)[-1]["code"] == "stopped"
+    assert follow(innocent)[-1]["code"] == "resident_ended"
+    assert until(lambda: not runner.children())
+
+
+@pytest.mark.parametrize("cls", ["Busy", "BusyThreads", "Sleeper"])
+def test_a_run_over_its_time_is_ended(runner, cls):
+    assert warm(runner, pipeline({"it": cls}), {"seconds": 60}, seconds=1)["code"] == "timed_out"
+
+
+def test_a_run_that_holds_the_interpreter_is_ended_at_its_time_and_others_are_told(runner):
+    text = pipeline({"it": "BusyInC"})
+    guilty = begun(runner, text, {"exponent": 200_000_000}, seconds=1)
+    innocent = runner.start(text, {"it": {"exponent": 3}}, warm=True, seconds=60)
+
+    assert follow(guilty)[-1]["code"] == "timed_out"
+    assert follow(innocent)[-1]["code"] == "resident_ended"
+
+
+def test_a_run_whose_client_goes_away_ends_and_leaves_the_others_alone(runner):
+    text = pipeline({"it": "Busy"})
+    neighbour, left = begun(runner, text, {"seconds": 3}), begun(runner, text, {"seconds": 60})
+    [resident] = runner.children()
+
+    left.kill()
+
+    assert follow(neighbour)[-1]["kind"] == "result"
+    assert alive(resident)
+    assert until(lambda: warm(runner, text, {"seconds": 0})["kind"] == "result")
+
+
+def test_a_client_that_reads_nothing_is_left_without_harm_to_the_others(runner):
+    text = pipeline({"it": "Streamer"})
+    neighbour = warm(runner, text, {"text": "好"}, streams=["it"])
+    deaf = runner.start(text, {"it": {"text": "长" * 300_000}}, warm=True, streams=["it"], seconds=1)
+    [resident] = runner.children()
+
+    assert neighbour["kind"] == "result"
+    assert until(lambda: client.runner_status()["residents"] == 1)
+    with contextlib.suppress(Exception):
+        deaf.wait(4)
+    assert until(lambda: warm(runner, text, {"text": "好"}, streams=["it"])["kind"] == "result")
+    assert alive(resident)
+    deaf.kill()
+
+
+@pytest.mark.parametrize("how", ["segfault", "os._exit"])
+def test_runs_whose_resident_crashes_are_told_that_it_was_not_theirs_to_say(runner, how):
+    text = pipeline({"it": ("Raiser", {})})
+    sleeper = pipeline({"it": "Sleeper", "raiser": "Raiser"})
+    innocent = runner.start(sleeper, {"it": {"seconds": 0}, "raiser": {"how": "x"}}, warm=True)
+    assert follow(innocent)[-1]["kind"] == "result"
+    innocent = runner.start(sleeper, {"it": {"seconds": 60}, "raiser": {"how": "x"}}, warm=True)
+    follow(innocent, kind="step_started")
+
+    guilty = runner.start(sleeper, {"it": {"seconds": 0}, "raiser": {"how": how}}, warm=True)
+
+    assert follow(guilty)[-1]["code"] == "resident_ended"
+    assert follow(innocent)[-1]["code"] == "resident_ended"
+    assert warm(runner, text, {"how": "x"})["kind"] == "result"
+
+
+def test_an_error_fails_the_run_alone_and_its_pipeline_is_not_used_again(runner):
+    text = pipeline({"it": "Counter", "raiser": "Raiser"})
+
+    def one(how):
+        return follow(runner.start(text, {"it": {}, "raiser": {"how": how}}, warm=True))[-1]
+
+    assert one("x")["result"]["it"]["count"] == 1
+    assert one("value")["code"] == "component_failed"
+    assert one("x")["result"]["it"]["count"] == 1
+    assert len(runner.children()) == 1
+
+
+def test_memory_that_runs_out_puts_the_run_back_and_another_resident_takes_over(runner):
+    text = pipeline({"it": "MemoryHog"})
+    assert warm(runner, text, {"megabytes": 1}, memory_mb=128)["kind"] == "result"
+    [resident] = runner.children()
+
+    assert warm(runner, text, {"megabytes": 400}, memory_mb=128)["code"] == "resident_ended"
+
+    assert until(lambda: not alive(resident))
+    assert warm(runner, text, {"megabytes": 1}, memory_mb=128)["kind"] == "result"
+
+
+def test_a_resident_that_has_grown_gives_way_to_another(runner):
+    text = pipeline({"it": "Keeper"})
+    said = [warm(runner, text, {"megabytes": 60}, memory_mb=256)["result"]["it"] for _ in range(6)]
+
+    assert len({each["process"] for each in said}) > 1
+    assert max(each["kept"] for each in said) < 6
+
+
+def test_what_differs_in_anything_but_data_never_shares_a_process(runner, tmp_path):
+    """Another text, another workspace, another secret, another policy."""
+    others = [
+        {"documents_dir": str(tmp_path / "one")},
+        {"documents_dir": str(tmp_path / "two")},
+        {"secrets": {"A_KEY": "sk-one-of-them"}},
+        {"hosts": ["127.0.0.1:9"]},
+        {"memory_mb": 512},
+    ]
+    processes = [counted(runner)["process"], counted(runner, pipeline({"it": ("Counter", {"label": "b"})}))["process"]]
+
+    for changes in others:
+        processes.append(counted(runner, **changes)["process"])
+
+    assert len(set(processes)) == len(processes)
+
+
+def test_a_request_that_is_handed_to_the_wrong_resident_is_refused(runner, tmp_path):
+    """The key is only the server's way to find a resident: what it may do for whom, it looks at by itself."""
+    counted(runner)
+    right = client._resident(run_request(COUNTER))
+    with socket.socket(socket.AF_UNIX) as asked:
+        asked.connect(runner.config.socket)
+        asked.settimeout(10)
+        wrong = run_request(COUNTER, {"it": {}}, documents_dir=str(tmp_path))
+        asked.sendall(f"warm {right} 30\n{json.dumps(wrong)}\n".encode())
+        answer = asked.makefile("rb").read()
+
+    assert b'"bad_request"' in answer
+
+
+def test_the_least_recently_used_goes_when_there_is_no_room(runner):
+    texts = [pipeline({"it": ("Counter", {"label": label})}) for label in "abc"]
+    first, second = counted(runner, texts[0]), counted(runner, texts[1])
+    assert counted(runner, texts[0])["count"] == 2
+
+    counted(runner, texts[2])  # the runner of these tests keeps two
+
+    assert until(lambda: not alive(second["process"]))
+    assert alive(first["process"])
+    assert counted(runner, texts[0])["count"] == 3
+
+
+def test_where_every_resident_is_at_work_a_run_has_a_child_of_its_own(runner):
+    busy = [begun(runner, pipeline({"it": ("Counter", {"label": label})}), {"seconds": 3}) for label in "ab"]
+
+    own = counted(runner)
+
+    assert own["count"] == 1
+    assert until(lambda: not alive(own["process"]))
+    assert [follow(run)[-1]["kind"] for run in busy] == ["result", "result"]
+
+
+def test_a_refused_call_is_told_of_the_run_that_made_it_alone(runner, deaf):
+    text = pipeline({"it": "Caller"})
+    assert warm(runner, text, {"host": "127.0.0.1", "port": deaf, "by": "connect"})["code"] == "egress_refused"
+
+    other = pipeline({"it": "Caller"})
+    outcome = warm(runner, other, {"host": "127.0.0.1", "port": deaf, "by": "nonsense"})
+
+    assert outcome["code"] == "component_failed"
+
+
+def test_residents_die_with_the_server_and_leave_nothing(runner):
+    counted(runner)
+    [resident] = runner.children()
+
+    os.kill(resident, signal.SIGKILL)
+
+    assert until(lambda: not runner.scratch())
+    assert counted(runner)["count"] == 1

@@ -1,0 +1,253 @@
+"""A child that stays: it serves the runs of one definition, several at once, where that says `keep_warm: true`.
+
+Each run has a pipeline and a thread to itself while it lasts. Both stay together for good, so that what belongs to the
+thread that made it (a database's connection, an event loop) is used by no other, and serve one run after the other.
+"""
+
+import contextlib
+import contextvars
+import ctypes
+import json
+import os
+import queue
+import resource
+import select
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from haystack import Pipeline
+
+from workflows.engine.runner import child, execution, sandbox
+from workflows.engine.runner.failures import RunFailed
+from workflows.engine.runner.replies import Replies
+from workflows.engine.runner.residents import RUNS_AT_ONCE
+
+RUNS_IN_ALL = 2000  # then another takes its place: what leaks, leaks no further
+_MEMORY_IN_ALL = 0.5  # of what it may have, beyond what it began with
+_OF_ONE_RUN = ("data", "labels", "seconds")  # all else in a request is the same for all runs of a resident
+_SECONDS_TO_ASK = 30
+_DEAF_SECONDS = 1.0  # less than the server gives a run that was told to stop
+
+_python = ctypes.pythonapi
+_python.PyThreadState_SetAsyncExc.argtypes = (ctypes.c_ulong, ctypes.py_object)
+
+
+class RunStopped(BaseException):
+    """Raised within a run that was cancelled or is over its time."""
+
+
+@dataclass(eq=False)
+class _Run:
+    number: int  # the server's
+    connection: socket.socket
+    replies: Replies
+    slot: "_Slot | None" = None
+    stop_code: str = ""
+    stopped: float = 0.0
+    begun: bool = False
+    ended: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)  # of these: it can be interrupted in between only
+
+
+def serve(control: socket.socket, scratch: Path, status: dict) -> int:
+    """Take runs until the server ends us. What it sends: `{"run": 1}` with a connection, `{"stop": 1, "code": "…"}`;
+    what it is told: `{"ended": 1, "tired": false}`."""
+    sandbox.ring_after(_SECONDS_TO_ASK)
+    message, connection = _receive(control)
+    request = child.read(connection)
+    child.import_components(request)
+    guard = sandbox.enter(child.limits(request, runs=RUNS_AT_ONCE), scratch)
+    threading.stack_size(sandbox.STACK_BYTES)
+    resident = _Resident(control, guard, request)
+    resident.take(message["run"], connection, request)
+    while True:
+        resident.obey()
+
+
+class _Resident:
+    def __init__(self, control: socket.socket, guard: sandbox.Guard, request: dict):
+        self.guard = guard
+        self.settings = _settings(request)
+        self._control = control
+        self._runs: dict[int, _Run] = {}
+        self._idle: list[_Slot] = []
+        self._lock = threading.Lock()
+        self._served = 0
+        self._most_bytes = _private_bytes() + _MEMORY_IN_ALL * request["memory_mb"] * 1024 * 1024
+        self.short_of_memory = False
+        guard.watch_call = self._note_call
+
+    def obey(self) -> None:
+        """Do what the server says next."""
+        if not select.select([self._control], [], [], _DEAF_SECONDS / 4)[0]:
+            self._leave_the_deaf()
+            return
+        message, connection = _receive(self._control)
+        if connection is not None:
+            self.take(message["run"], connection)
+        else:
+            self._stop(message["stop"], message["code"])
+
+    def take(self, number: int, connection: socket.socket, request: dict | None = None) -> None:
+        run = self._runs[number] = _Run(number, connection, Replies(connection))
+        try:
+            run.slot = self._idle.pop()
+        except IndexError:
+            self._make_room(1)
+            run.slot = _Slot(self)
+            run.slot.start()
+        run.slot.inbox.put((run, request))
+
+    def ended(self, run: _Run, slot: "_Slot | None") -> None:
+        """A run has given its answer; `slot` can serve another. Called in the run's own thread."""
+        del self._runs[run.number]
+        self._served += 1
+        run.connection.close()
+        tired = self._served >= RUNS_IN_ALL or self.short_of_memory or _private_bytes() > self._most_bytes
+        if slot:
+            self._idle.append(slot)
+        else:
+            self._make_room(-1)
+        self._control.send(json.dumps({"ended": run.number, "tired": tired}).encode())
+
+    def _make_room(self, threads: int) -> None:
+        with self._lock:
+            sandbox.room_for_stacks(threads)
+
+    def _stop(self, number: int, code: str) -> None:
+        run = self._runs.get(number)
+        if run is None:
+            return
+        with run.lock:
+            if not run.ended and not run.stop_code:
+                run.stop_code, run.stopped = code, time.monotonic()
+                if run.begun:
+                    run.slot.interrupt()
+
+    def _leave_the_deaf(self) -> None:
+        """A run that can't say its last word, because its client doesn't read, must not be taken for one that hangs."""
+        for run in list(self._runs.values()):
+            if run.stopped and time.monotonic() - run.stopped > _DEAF_SECONDS and run.replies.is_sending:
+                with contextlib.suppress(OSError):
+                    run.connection.shutdown(socket.SHUT_RDWR)
+
+    def _note_call(self, sock: socket.socket) -> None:
+        slot = _slot.get()
+        if slot is not None:
+            slot.note_call(sock)
+
+
+class _Slot(threading.Thread):
+    """A thread and the pipeline that lives in it; they serve one run at a time, and end after one that went wrong."""
+
+    def __init__(self, resident: _Resident):
+        super().__init__(daemon=True)
+        self.inbox: queue.SimpleQueue[tuple[_Run, dict | None]] = queue.SimpleQueue()
+        self._resident = resident
+        self._pipeline: Pipeline | None = None
+        self._calls: dict[int, int] = {}  # descriptor of a socket: its number in the kernel
+
+    def run(self) -> None:
+        healthy = True
+        while healthy:
+            run, request = self.inbox.get()
+            line, healthy = b"", False
+            with contextlib.suppress(RunStopped):
+                with run.lock:
+                    run.begun = not run.stop_code
+                if run.begun:
+                    line, healthy = contextvars.copy_context().run(self._answer, run, request)
+            self._close(run)
+            if run.stop_code and not healthy:
+                said = "The run took longer than it may." if run.stop_code == "timed_out" else "The run was stopped."
+                line = _error(run, RunFailed(run.stop_code, said))
+            with contextlib.suppress(OSError):  # the client is gone
+                run.replies.send_line(line)
+            if not healthy:
+                self._pipeline = None  # before we say that we are done
+            self._resident.ended(run, self if healthy else None)
+
+    def interrupt(self) -> None:
+        """Raise RunStopped in our thread as soon as it is in Python, and end the calls that it may be waiting for."""
+        _python.PyThreadState_SetAsyncExc(self.ident, RunStopped)
+        for descriptor, number in list(self._calls.items()):
+            with contextlib.suppress(OSError):
+                copy = socket.socket(fileno=os.dup(descriptor))
+                with copy:
+                    if os.fstat(copy.fileno()).st_ino == number:  # else it is another's by now
+                        copy.shutdown(socket.SHUT_RDWR)
+
+    def note_call(self, sock: socket.socket) -> None:
+        self._calls[sock.fileno()] = os.fstat(sock.fileno()).st_ino
+
+    @staticmethod
+    def _close(run: _Run) -> None:
+        """From here on the run can't be interrupted any more."""
+        while True:
+            try:
+                with run.lock:
+                    run.ended = True
+                _python.PyThreadState_SetAsyncExc(threading.get_ident(), ctypes.py_object())
+                return
+            except RunStopped:
+                continue
+
+    def _answer(self, run: _Run, request: dict | None) -> tuple[bytes, bool]:
+        """The run's last line, and whether pipeline and thread are fit for another."""
+        _slot.set(self)
+        resident = self._resident
+        resident.guard.begin_run()
+        try:
+            if request is None:
+                run.connection.settimeout(_SECONDS_TO_ASK)
+                request = child.read(run.connection)
+                run.connection.settimeout(None)
+            if _settings(request) != resident.settings:
+                raise ValueError("it is for another resident")
+            run.replies.blot_out((request.get("secrets") or {}).values())
+            if self._pipeline is None:
+                self._pipeline = execution.load(request, resident.guard)
+            return execution.run(self._pipeline, request, run.replies, resident.guard), True
+        except RunFailed as error:
+            if not run.stop_code:
+                child.log(error, request or {})
+            return _error(run, self._whose_fault(error)), False
+        except OSError:  # the client is gone, or never asks
+            return b"", False
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            child.log(error, {})
+            return _error(run, RunFailed("bad_request", f"This request cannot be served: {error}")), False
+
+    def _whose_fault(self, error: RunFailed) -> RunFailed:
+        """Memory is shared: who runs out of it need not be who has taken it. The run is put back, and has a child of
+        its own then."""
+        if error.fields["code"] != "out_of_memory":
+            return error
+        self._resident.short_of_memory = True
+        return RunFailed("resident_ended", "The runs that shared a process needed more memory than it may have.")
+
+
+_slot: contextvars.ContextVar[_Slot | None] = contextvars.ContextVar("slot", default=None)
+
+
+def _error(run: _Run, error: RunFailed) -> bytes:
+    return run.replies.encode({"kind": "error", **error.fields})
+
+
+def _settings(request: dict) -> dict:
+    return {name: value for name, value in request.items() if name not in _OF_ONE_RUN}
+
+
+def _receive(control: socket.socket) -> tuple[dict, socket.socket | None]:
+    text, descriptors, _flags, _address = socket.recv_fds(control, 4096, 1)
+    if not text:
+        os._exit(0)  # the server is gone
+    return json.loads(text), socket.socket(fileno=descriptors[0]) if descriptors else None
+
+
+def _private_bytes() -> int:
+    _size, resident, shared, *_rest = Path("/proc/self/statm").read_text().split()
+    return (int(resident) - int(shared)) * resource.getpagesize()
