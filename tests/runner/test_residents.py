@@ -1,6 +1,5 @@
 """Runs that share a process, where a definition is kept warm: what they share, and what they must never."""
 
-import contextlib
 import json
 import os
 import signal
@@ -140,27 +139,22 @@ def test_a_run_whose_client_goes_away_ends_and_leaves_the_others_alone(runner):
     assert until(lambda: warm(runner, text, {"seconds": 0})["kind"] == "result")
 
 
-def test_a_client_that_reads_nothing_is_left_without_harm_to_the_others(runner):
+def test_a_client_that_reads_nothing_is_left_without_harm_to_the_others(runner, stopped_at_end):
     text = pipeline({"it": "Streamer"})
-    neighbour = warm(runner, text, {"text": "好"}, streams=["it"])
     deaf = runner.start(text, {"it": {"text": "长" * 300_000}}, warm=True, streams=["it"], seconds=1)
+    stopped_at_end.append(deaf)
+    assert until(lambda: runner.children())
     [resident] = runner.children()
 
-    assert neighbour["kind"] == "result"
-    assert until(lambda: client.runner_status()["residents"] == 1)
-    with contextlib.suppress(Exception):
-        deaf.wait(4)
-    assert until(lambda: warm(runner, text, {"text": "好"}, streams=["it"])["kind"] == "result")
-    assert alive(resident)
-    deaf.kill()
+    assert not until(lambda: not alive(resident), 4)  # the run's time, and the grace that one has which hangs
+
+    assert warm(runner, text, {"text": "好"}, streams=["it"])["kind"] == "result"
+    assert runner.children() == [resident]
 
 
 @pytest.mark.parametrize("how", ["segfault", "os._exit"])
-def test_runs_whose_resident_crashes_are_told_that_it_was_not_theirs_to_say(runner, how):
-    text = pipeline({"it": ("Raiser", {})})
+def test_runs_whose_resident_crashes_are_all_told_so_whoever_it_was(runner, how):
     sleeper = pipeline({"it": "Sleeper", "raiser": "Raiser"})
-    innocent = runner.start(sleeper, {"it": {"seconds": 0}, "raiser": {"how": "x"}}, warm=True)
-    assert follow(innocent)[-1]["kind"] == "result"
     innocent = runner.start(sleeper, {"it": {"seconds": 60}, "raiser": {"how": "x"}}, warm=True)
     follow(innocent, kind="step_started")
 
@@ -168,7 +162,6 @@ def test_runs_whose_resident_crashes_are_told_that_it_was_not_theirs_to_say(runn
 
     assert follow(guilty)[-1]["code"] == "resident_ended"
     assert follow(innocent)[-1]["code"] == "resident_ended"
-    assert warm(runner, text, {"how": "x"})["kind"] == "result"
 
 
 def test_an_error_fails_the_run_alone_and_its_pipeline_is_not_used_again(runner):
@@ -265,7 +258,7 @@ def test_a_refused_call_is_told_of_the_run_that_made_it_alone(runner, deaf):
     assert outcome["code"] == "component_failed"
 
 
-def test_residents_die_with_the_server_and_leave_nothing(runner):
+def test_a_resident_that_is_killed_leaves_nothing_and_another_takes_over(runner):
     counted(runner)
     [resident] = runner.children()
 

@@ -82,8 +82,9 @@ class _Resident:
 
     def obey(self) -> None:
         """Do what the server says next."""
-        if not select.select([self._control], [], [], _DEAF_SECONDS / 4)[0]:
-            self._leave_the_deaf()
+        said = select.select([self._control], [], [], _DEAF_SECONDS / 4)[0]
+        self._leave_the_deaf()
+        if not said:
             return
         message, connection = _receive(self._control)
         if connection is not None:
