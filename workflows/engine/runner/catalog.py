@@ -25,12 +25,13 @@ _EVERYTHING_ELSE = (
 )  # fmt: skip
 
 
-def import_all() -> None:
-    """Import every component that can be imported; one that can't is not in the catalog."""
+def import_all() -> Iterator[str]:
+    """Import every component that can be imported, one at each step; one that can't is not in the catalog."""
     for name in _modules():
         # A component of an integration may do anything at import, and fail in any way when its package is half there.
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+        yield name
 
 
 def catalog() -> dict:

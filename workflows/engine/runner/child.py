@@ -62,6 +62,8 @@ def _ping(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
 
 def _catalog(request: dict, replies: Replies, scratch: Path, status: dict) -> int:
     import_components(request)
+    for _ in catalog.import_all():  # the server has done it, unless it has only just started
+        pass
     sandbox.enter(Limits(seconds=120, memory_mb=2048), scratch)
     replies.send("catalog", catalog=catalog.catalog())
     return 0

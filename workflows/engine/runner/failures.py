@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import httpx
-import openai
 import requests
 from haystack.core.errors import (
     PipelineComponentsBlockedError,
@@ -24,7 +23,6 @@ _PASSING = (
     httpx.RemoteProtocolError,
     requests.ConnectionError,
     requests.Timeout,
-    openai.APIConnectionError,
 )
 _PASSING_STATUS = {408, 425, 429}
 
@@ -81,7 +79,8 @@ def says(error: BaseException) -> str:
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same run may well succeed a little later."""
-    if isinstance(error, _PASSING):
+    openai = sys.modules.get("openai")  # long to import, so only where somebody has
+    if isinstance(error, _PASSING) or (openai and isinstance(error, openai.APIConnectionError)):
         return True
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     return isinstance(status, int) and (status in _PASSING_STATUS or 500 <= status <= 599)

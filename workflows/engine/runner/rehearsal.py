@@ -1,4 +1,4 @@
-"""What every child would have to do again, done once before the first fork: caches fill, and late imports happen.
+"""What every child would have to do again, done once before the first run: caches fill, and late imports happen.
 
 Measured: a child that asks a model took 150 ms of the processor without this, most of it for imports that libraries
 put off until their first call, and takes 20 with it.

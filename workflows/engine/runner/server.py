@@ -2,6 +2,9 @@
 
 One thread and one loop, which never waits for anybody: it doesn't even read the requests, the children do. Of those
 that a resident may serve it reads the first line, `warm <key> <seconds>`.
+
+It listens as soon as it can serve anything, and imports all the rest bit by bit between two turns of the loop. A run
+waits for the whole: many runs wait together, and each would have to do it again.
 """
 
 import argparse
@@ -19,7 +22,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +35,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LONGEST_PATH = 100  # bytes of a Unix socket's address, less some
 _BACKLOG = 1024
 _SECONDS_TO_SPEAK = 30.0
-_WARM, _LONGEST_GREETING = b"warm ", 128
+_WARM, _RUN, _LONGEST_GREETING = b"warm ", b'{"op":"run"', 128
 _OUTPUT_HEAD, _OUTPUT_TAIL = 16 * 1024, 16 * 1024  # bytes of a child's output that reach the log
 
 
@@ -58,8 +61,10 @@ class Child:
 
 
 class Server:
-    def __init__(self, path: str, residents: int):
+    def __init__(self, path: str, residents: int, preparation: Iterator[None]):
         self.path = path
+        self.preparation = preparation
+        self.is_prepared = False
         self.residents = Residents(self, residents)
         self.silent: dict[int, tuple[socket.socket, float]] = {}  # clients that have not begun to speak, and until when
         self.scratch = Path(f"{path}.scratch")
@@ -108,8 +113,18 @@ class Server:
             if now >= until:
                 self._forget(connection)
         self._reap_strays()
+        if not self.is_prepared:
+            self._prepare()
+
+    def _prepare(self, *, wholly: bool = False) -> None:
+        for _ in self.preparation:
+            if not wholly or self.stopping:
+                return
+        self.is_prepared = True
 
     def _patience(self) -> float:
+        if not self.is_prepared:
+            return 0.0
         times = [child.kill_at for child in self.children.values() if child.kill_at]
         times += [*self.residents.times(), *(until for _, until in self.silent.values())]
         longest = 0.2 if self.strays else 60.0
@@ -162,6 +177,8 @@ class Server:
             return  # the rest of the line is on its way
         self.silent.pop(connection.fileno())
         self.unwatch(connection.fileno())
+        if is_warm or head.startswith(_RUN):
+            self._prepare(wholly=True)
         connection.setblocking(True)
         try:
             if not is_warm or not self._take_warm(connection, greeting):
@@ -410,18 +427,25 @@ def _own_standard_streams(output: int) -> None:
     os.dup2(output, 2)
 
 
-def _preload(components: list[str]) -> None:
-    """Import Haystack and every component, so that no child has to, and run once what all of them need."""
-    from workflows.engine.runner import catalog, rehearsal
+def _preparation(components: list[str]) -> Iterator[None]:
+    """Import every component, so that no child has to, and run once what all of them need."""
+    from workflows.engine.runner import catalog
 
-    importlib.import_module("workflows.engine.runner.resident")
-    catalog.import_all()
+    for _ in catalog.import_all():
+        yield
     for name in components:
         try:
             importlib.import_module(name.rpartition(".")[0])
         except Exception as error:
             log(f"cannot import {name}: {error}")
+        yield
+    from workflows.engine.runner import rehearsal
+
     rehearsal.rehearse()
+    if threading.active_count() > 1:
+        log("threads are running beside the loop: " + ", ".join(thread.name for thread in threading.enumerate()))
+    gc.collect()
+    gc.freeze()  # what is here now is never collected, so that children don't copy its pages by looking at it
 
 
 def main() -> None:
@@ -439,13 +463,9 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-    _preload(arguments.component)
-    if threading.active_count() > 1:
-        log("threads are running before the first fork: " + ", ".join(thread.name for thread in threading.enumerate()))
-    gc.collect()
-    gc.freeze()  # what is here now is never collected, so that children don't copy its pages by looking at it
+    importlib.import_module("workflows.engine.runner.resident")  # and with it all that any child needs
     sys.stdout.flush()
-    Server(os.path.abspath(arguments.socket), arguments.residents).serve()
+    Server(os.path.abspath(arguments.socket), arguments.residents, _preparation(arguments.component)).serve()
 
 
 if __name__ == "__main__":
