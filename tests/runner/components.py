@@ -43,6 +43,32 @@ class IgnoresSignals:
 
 
 @component
+class Stubborn:
+    """Says when it begins, and from then on sleeps whatever is raised in it."""
+
+    @component.output_types(slept=float)
+    def run(self, seconds: float, streaming_callback: Any | None = None):
+        try:
+            streaming_callback(StreamingChunk(content="now"))
+            time.sleep(seconds)
+        except BaseException:
+            time.sleep(seconds)
+        return {"slept": seconds}
+
+
+@component
+class Scribbler:
+    """Writes to the first connection of its process as if it were the runner's own code."""
+
+    @component.output_types(never=str)
+    def run(self, text: str):
+        with socket.socket(fileno=os.dup(3)) as first:
+            first.send(text.encode())
+        time.sleep(60)
+        return {"never": ""}
+
+
+@component
 class BusyInC:
     """One call in C that takes minutes and never lets go of the interpreter's lock."""
 
@@ -102,6 +128,10 @@ class Raiser:
             sys.exit(3)
         if how == "os._exit":
             os._exit(0)
+        if how == "77":
+            os._exit(77)
+        if how == "alarm":
+            os.kill(os.getpid(), signal.SIGALRM)
         if how == "segfault":
             ctypes.string_at(0)
         if how == "interrupt":

@@ -1,14 +1,22 @@
 """Runs that share a process, where a definition is kept warm: what they share, and what they must never."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.runner.conftest import alive, follow, pipeline, run_request, until
+from tests.runner.conftest import OURS, Runner, alive, follow, pipeline, run_request, until
 from workflows.engine import client
+from workflows.engine import config as engine_config
+from workflows.engine.config import Config
+
+ROOT = Path(__file__).parents[2]
 
 COUNTER = pipeline({"it": "Counter"})
 
@@ -36,7 +44,9 @@ def no_residents(runner):
     """Each test begins and ends without any."""
     yield
     for pid in runner.children():
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) == pid:  # others are at work to remove a folder
+                os.kill(pid, signal.SIGKILL)
     assert until(lambda: not runner.children() and not runner.scratch())
 
 
@@ -103,8 +113,10 @@ def test_a_cancelled_run_that_computes_leaves_the_others_alone(runner):
 
 
 def test_a_run_that_cannot_be_stopped_is_ended_with_its_resident_and_others_are_told(runner):
-    text = pipeline({"it": "Sleeper"})
-    innocent, guilty = (begun(runner, text, {"seconds": 60}) for _ in range(2))
+    text = pipeline({"it": "Stubborn"})
+    innocent, guilty = (runner.start(text, {"it": {"seconds": 60}}, warm=True, streams=["it"]) for _ in range(2))
+    for run in (innocent, guilty):
+        follow(run, kind="token")
 
     guilty.stop()
 
@@ -152,7 +164,30 @@ def test_a_client_that_reads_nothing_is_left_without_harm_to_the_others(runner, 
     assert runner.children() == [resident]
 
 
-@pytest.mark.parametrize("how", ["segfault", "os._exit"])
+def test_a_client_that_does_not_take_its_result_is_left_without_harm_to_the_others(runner, stopped_at_end):
+    text = pipeline({"it": "Huge"})
+    changes = {"result_bytes": 10**8, "seconds": 1}
+    stopped_at_end.append(runner.start(text, {"it": {"megabytes": 8}}, warm=True, **changes))
+    assert until(lambda: runner.children())
+    [resident] = runner.children()
+
+    assert not until(lambda: not alive(resident), 4)
+
+    assert warm(runner, text, {"megabytes": 1}, **changes)["kind"] == "result"
+    assert runner.children() == [resident]
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"ended": 999, "tired": false}', '{"ended": [1], "tired": 1}'])
+def test_a_component_that_speaks_to_the_server_ends_its_resident_and_no_more(runner, text):
+    server = runner.pid
+
+    assert warm(runner, pipeline({"it": "Scribbler"}), {"text": text})["code"] == "resident_ended"
+
+    assert runner.pid == server
+    assert counted(runner)["count"] == 1
+
+
+@pytest.mark.parametrize("how", ["segfault", "os._exit", "77", "alarm"])
 def test_runs_whose_resident_crashes_are_all_told_so_whoever_it_was(runner, how):
     sleeper = pipeline({"it": "Sleeper", "raiser": "Raiser"})
     innocent = runner.start(sleeper, {"it": {"seconds": 60}, "raiser": {"how": "x"}}, warm=True)
@@ -266,3 +301,47 @@ def test_a_resident_that_is_killed_leaves_nothing_and_another_takes_over(runner)
 
     assert until(lambda: not runner.scratch())
     assert counted(runner)["count"] == 1
+
+
+SMALL = """
+from workflows.engine.runner import server
+from workflows.engine.runner import resident, residents
+
+resident.RUNS_IN_ALL, residents.RUNS_AT_ONCE, residents._IDLE_SECONDS = 3, 2, 1.0
+server.main()
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A runner whose residents take three runs in all and two at once, and are idle for a second."""
+    before = engine_config._current
+    config = Config(data_dir=tmp_path, socket=str(tmp_path / "runner.sock"), components=OURS, residents=2)
+    engine_config.configure(config)
+    command = [sys.executable, "-c", SMALL, "--socket", config.socket, "--residents", "2"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stderr=log)
+    assert until(lambda: client.runner_status() is not None, 60)
+    yield Runner(config, process, tmp_path / "log")
+    process.terminate()
+    process.wait()
+    engine_config._current = before
+
+
+def test_a_resident_ends_after_so_many_runs_in_all(small):
+    assert [counted(small)["count"] for _ in range(5)] == [1, 2, 3, 1, 2]
+
+
+def test_a_run_beyond_so_many_at_once_has_a_child_of_its_own(small):
+    runs = [begun(small, COUNTER, {"seconds": 2}) for _ in range(3)]
+
+    first, second, own = [follow(run)[-1]["result"]["it"]["process"] for run in runs]
+
+    assert first == second != own
+
+
+def test_an_idle_resident_ends_after_a_while(small):
+    process = counted(small)["process"]
+
+    assert until(lambda: not alive(process))
+    assert until(lambda: not small.scratch())

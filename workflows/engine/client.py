@@ -201,14 +201,14 @@ class Run:
 
     def _death(self, exit_: dict) -> dict:
         code, signal = exit_.get("code"), exit_.get("signal")
+        if exit_.get("resident") in _ENDS_OF_RESIDENTS:  # however that ended, it need not have been this run's doing
+            return {"code": "resident_ended", "message": _ENDS_OF_RESIDENTS[exit_["resident"]]}
         if signal in _OUT_OF_TIME:
             return {"code": "timed_out", "message": "The run took longer than it may."}
         if self._stopped and signal is not None:
             return {"code": "stopped", "message": "The run was stopped."}
         if code == _OUT_OF_MEMORY_CODE:
             return {"code": "out_of_memory", "message": "The run needed more memory than it may have."}
-        if exit_.get("resident") in _ENDS_OF_RESIDENTS:
-            return {"code": "resident_ended", "message": _ENDS_OF_RESIDENTS[exit_["resident"]]}
         how = f"by signal {signal}" if signal is not None else f"with code {code}"
         return {"code": "crashed", "message": f"The run's process ended {how}, without an answer."}
 

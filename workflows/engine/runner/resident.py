@@ -46,7 +46,7 @@ class _Run:
     replies: Replies
     slot: "_Slot | None" = None
     stop_code: str = ""
-    stopped: float = 0.0
+    told_to_stop: float | None = None
     begun: bool = False
     ended: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)  # of these: it can be interrupted in between only
@@ -123,15 +123,18 @@ class _Resident:
         if run is None:
             return
         with run.lock:
-            if not run.ended and not run.stop_code:
-                run.stop_code, run.stopped = code, time.monotonic()
-                if run.begun:
-                    run.slot.interrupt()
+            if run.told_to_stop is None:
+                run.told_to_stop = time.monotonic()
+                if not run.ended:
+                    run.stop_code = code
+                    if run.begun:
+                        run.slot.interrupt()
 
     def _leave_the_deaf(self) -> None:
         """A run that can't say its last word, because its client doesn't read, must not be taken for one that hangs."""
         for run in list(self._runs.values()):
-            if run.stopped and time.monotonic() - run.stopped > _DEAF_SECONDS and run.replies.is_sending:
+            told = run.told_to_stop
+            if told is not None and time.monotonic() - told > _DEAF_SECONDS and run.replies.is_sending:
                 with contextlib.suppress(OSError):
                     run.connection.shutdown(socket.SHUT_RDWR)
 
@@ -176,10 +179,12 @@ class _Slot(threading.Thread):
         _python.PyThreadState_SetAsyncExc(self.ident, RunStopped)
         for descriptor, number in list(self._calls.items()):
             with contextlib.suppress(OSError):
-                copy = socket.socket(fileno=os.dup(descriptor))
-                with copy:
-                    if os.fstat(copy.fileno()).st_ino == number:  # else it is another's by now
-                        copy.shutdown(socket.SHUT_RDWR)
+                copy = os.dup(descriptor)
+                if os.fstat(copy).st_ino != number:  # it is another's by now
+                    os.close(copy)
+                    continue
+                with socket.socket(fileno=copy) as call:
+                    call.shutdown(socket.SHUT_RDWR)
 
     def note_call(self, sock: socket.socket) -> None:
         self._calls[sock.fileno()] = os.fstat(sock.fileno()).st_ino

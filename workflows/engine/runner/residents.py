@@ -114,13 +114,16 @@ class Residents:
                 return
             except OSError:
                 text = b""
-            if not text:
-                self._server.unwatch(resident.control.fileno())  # it is buried soon
+            try:
+                message = json.loads(text)
+                tired, run = message["tired"], resident.runs.pop(message["ended"])
+            except (ValueError, KeyError, TypeError):  # nothing, because it is gone; or a component speaks in its place
+                self._server.unwatch(resident.control.fileno())
+                if resident in self._all:
+                    self._end(resident, "crashed")
                 return
-            message = json.loads(text)
-            run = resident.runs.pop(message["ended"])
             resident.used_at = time.monotonic()
-            resident.retired = resident.retired or message["tired"]
+            resident.retired = resident.retired or tired
             if resident.child.pid in self._server.children:
                 self._server.log_output(resident.child)
             self._server.say_farewell(run.connection, {"code": 0, "signal": None})
