@@ -4,6 +4,7 @@ import copy
 
 import orjson
 from django.db.models import CharField as CharColumn
+from django.db.models import DateTimeField as DateTimeColumn
 from django.db.models import F, Func, TextField, Value
 from django.db.models.functions import Coalesce, NullIf
 from rest_framework import serializers
@@ -18,6 +19,19 @@ class StrictCharField(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class MomentField(serializers.DateTimeField):
+    """A time that every time zone can tell: the calendar ends with the years 1 and 9999."""
+
+    def to_internal_value(self, value):
+        try:
+            moment = super().to_internal_value(value)
+        except OverflowError:
+            self.fail("overflow")
+        if not 1 < moment.year < 9999:
+            self.fail("overflow")
+        return moment
 
 
 class RawJSON(Func):
@@ -74,6 +88,7 @@ class WireSerializer(serializers.ModelSerializer):
     serializer_field_mapping = {
         **serializers.ModelSerializer.serializer_field_mapping,
         CharColumn: StrictCharField,
+        DateTimeColumn: MomentField,
         TextField: StrictCharField,
     }
 

@@ -79,9 +79,14 @@ def test_a_job_that_says_nothing_is_run_as_usual(post, make_workflow):
         ("retry_on_str", "bad luck"),
         ("retry_on_str", ["transient"]),
         ("not_before_time", "tomorrow"),
+        ("not_before_time", "0001-01-01T00:00:00"),
+        ("not_before_time", "0001-01-01T00:00:00+14:00"),
+        ("not_before_time", "9999-12-31T23:59:59Z"),
     ],
 )
-def test_what_can_not_be_asked_for_is_named(post, make_workflow, field, value):
+def test_what_can_not_be_asked_for_is_named(post, make_workflow, field, value, settings):
+    settings.TIME_ZONE = "Asia/Shanghai"
+
     assert field in wrong(post(body=body(make_workflow(), **{field: value})))
     assert not Job.objects.exists()
 
