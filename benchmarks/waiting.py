@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,6 +48,7 @@ outputs:
   answer: llm.replies
 """
 WARM = "workflow: {keep_warm: true}\n"
+PARTS = {"web": "serve", "workers": "qcluster", "runner and runs": "workflows.engine.runner.server"}
 
 
 def submit_all(site: Site, definition: dict, count: int, seconds: float, name: str, clients: int = 8) -> None:
@@ -75,13 +77,15 @@ def timed(site: Site, definition: dict, jobs: int, seconds: float = 1.0) -> dict
     assert [row["status_str"] for row in found] == ["completed"] * jobs
     first = min(moment(row["created_at_time"]) for row in found)
     took = sorted(row["execution_time_seconds"] for row in found)
-    spent = processor_seconds(site.process.pid) - before
+    spent = processor_seconds(site.process.pid)
+    spent.subtract(before)
     return {
         "wall s": max(moment(row["completed_at_time"]) for row in found) - first,
         "of which submits s": max(moment(row["created_at_time"]) for row in found) - first,
         "a run p50 s": statistics.median(took),
         "a run longest s": took[-1],
-        "processor s, the site": spent,
+        **{f"processor ms a job, {part}": 1000 * spent[part] / jobs for part in (*PARTS, "else")},
+        "processor ms a job, all": 1000 * spent.total() / jobs,
     }
 
 
@@ -90,12 +94,19 @@ def tree(pid: int) -> list[int]:
     return [pid, *(each for child in children for each in tree(child))]
 
 
-def processor_seconds(pid: int) -> float:
-    """What a process, all below it, and those that it has reaped have taken."""
-    ticks = 0
+def processor_seconds(pid: int) -> Counter:
+    """What a process, all below it, and those that it has reaped have taken, by the part of the site."""
+    spent = Counter()
     for each in tree(pid):
-        ticks += sum(map(int, Path(f"/proc/{each}/stat").read_text().rpartition(") ")[2].split()[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
+        folder = Path(f"/proc/{each}")
+        try:
+            command = (folder / "cmdline").read_bytes().decode().split("\0")
+            ticks = sum(map(int, (folder / "stat").read_text().rpartition(") ")[2].split()[11:15]))
+        except FileNotFoundError:  # a run's child, which the runner has reaped since
+            continue
+        part = next((part for part, word in PARTS.items() if word in command), "else")
+        spent[part] += ticks / os.sysconf("SC_CLK_TCK")
+    return spent
 
 
 def megabytes(pid: int) -> float:
