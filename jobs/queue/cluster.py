@@ -23,6 +23,7 @@ from django_q.conf import Conf
 from django_q.scheduler import scheduler
 from django_q.worker import worker as work_off_queue
 
+from aiworkflow_project.db import statistics
 from aiworkflow_project.processes import die_with_parent
 from jobs import retention, worker
 from jobs.models import Worker
@@ -96,6 +97,7 @@ class Caretaker:
             self.prune_at = now + (PRUNE_EVERY if is_ours else PRUNE_ASK_AGAIN)
             if is_ours:
                 self.pruning = retention.prune_site()
+                statistics.gather()
         for _amounts in self.pruning:
             if time.monotonic() - now > PRUNE_SLICE:
                 break
