@@ -330,7 +330,7 @@ class JobAdmin(admin.ModelAdmin):
             "curl": _curl(request, job),
             "retried_after": in_words(job.retry_on),
             "batch_link": _batch_link(job) if job.batch else None,
-            "retries": job.retries.order_by("created_at").only("id", "name", "status")[:20],
+            "retries": job.retries.order_by("created_at").only("name", "status", "retry_of")[:20],
             "may_cancel": self.has_cancel_permission(request),
             "may_retry": self.has_retry_permission(request),
             "may_delete": self.has_delete_permission(request, job),
