@@ -17,7 +17,8 @@ from workflows.models import WorkflowRevision
 AT_MOST = 20  # queries of any page
 # What tells nothing of rows, or does not end by itself.
 LEFT_OUT = re.compile(
-    r"^$|^(docs|redoc|openapi|ping|metrics)|admin/(login|logout|jsi18n|r/|autocomplete|\(\?P)|/events|\.js$"
+    r"^$|^(docs|redoc|openapi|ping|health|metrics)|components|/events|\.js$"
+    r"|admin/(login|logout|jsi18n|r/|autocomplete|\(\?P)"
 )
 
 
