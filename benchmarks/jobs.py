@@ -3,7 +3,7 @@
     python -m benchmarks.jobs [--jobs 300] [--rounds 3] [--on sqlite postgres+redis …] [--warm] [--no-celery]
 
 Starts a site of its own for each database and queue, in turn: sqlite, postgres or mariadb on this machine, alone or
-with redis or amqp. The default is the embedded one; `--on all` takes each. The pipeline takes about three milliseconds.
+with redis or amqp. The default is the embedded one; `--on all` takes each. The pipeline takes about a millisecond.
 The bare loop is one process that loads it once and runs it once per job; Celery's two processes do the same (installed
 into an environment of its own, at the first run). With --warm the definition says `keep_warm: true`; without, each run
 has a process of its own. Ours, Celery and the loop take turns; printed are medians of the rounds, and of the ratios.
@@ -38,7 +38,7 @@ connections: []
 """
 DATA = {"query": "什么是人工智能？", "top_k": 5}
 
-# As long as a search by BM25 in five hundred documents.
+# Work enough to be seen beside what surrounds it.
 WORK = PIPELINE.replace("问题：", "{% for n in range(11000) %}{% endfor %}问题：")
 WARM = "workflow: {keep_warm: true}\n"
 
