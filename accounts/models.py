@@ -56,9 +56,9 @@ class ApiKeyQuerySet(models.QuerySet):
 
     def matching(self, secret: str) -> "ApiKey | None":
         """The usable key that `secret` is, or None."""
-        for candidate in _of_prefix(secret[: ApiKey.PREFIX_LENGTH], timezone.now()):
-            if hmac.compare_digest(candidate.secret_hash, ApiKey.hash_of(secret)):
-                return candidate
+        candidate = _of_prefix.first(secret[: ApiKey.PREFIX_LENGTH], timezone.now())
+        if candidate and hmac.compare_digest(candidate.secret_hash, ApiKey.hash_of(secret)):
+            return candidate
         return None
 
 

@@ -10,43 +10,21 @@ With --warm, a definition that says `keep_warm: true`.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks import cpu
 from benchmarks.jobs import moment
 from tests.journeys.site import ROOT, Site, free_port
+from tests.model_server import asking
 from workflows import engine
 
-PIPELINE = """\
-components:
-  prompt:
-    type: haystack.components.builders.chat_prompt_builder.ChatPromptBuilder
-    init_parameters:
-      required_variables: [question]
-      template:
-      - {{role: user, content: [{{text: "{{{{ question }}}}"}}]}}
-  llm:
-    type: haystack.components.generators.chat.openai.OpenAIChatGenerator
-    init_parameters:
-      model: local
-      api_base_url: http://127.0.0.1:{port}/v1
-      api_key: {{type: env_var, env_vars: [LOCAL_KEY], strict: true}}
-      timeout: 120
-connections:
-- {{sender: prompt.prompt, receiver: llm.messages}}
-inputs:
-  question: [prompt.question]
-outputs:
-  answer: llm.replies
-"""
 WARM = "workflow: {keep_warm: true}\n"
 PARTS = {"web": "serve", "workers": "qcluster", "runner and runs": "workflows.engine.runner.server"}
 
@@ -69,7 +47,7 @@ def count(site: Site, name: str, status: str) -> int:
 
 
 def timed(site: Site, definition: dict, jobs: int, seconds: float = 1.0) -> dict:
-    name, before = f"timed-{time.monotonic_ns()}", processor_seconds(site.process.pid)
+    name, before = f"timed-{time.monotonic_ns()}", cpu.by_part(site.process.pid, parts=PARTS)
     submit_all(site, definition, jobs, seconds, name)
     while count(site, name, "pending,running"):
         time.sleep(0.25)  # asking takes time of the same two cores
@@ -77,7 +55,7 @@ def timed(site: Site, definition: dict, jobs: int, seconds: float = 1.0) -> dict
     assert [row["status_str"] for row in found] == ["completed"] * jobs
     first = min(moment(row["created_at_time"]) for row in found)
     took = sorted(row["execution_time_seconds"] for row in found)
-    spent = processor_seconds(site.process.pid)
+    spent = cpu.by_part(site.process.pid, parts=PARTS)
     spent.subtract(before)
     return {
         "wall s": max(moment(row["completed_at_time"]) for row in found) - first,
@@ -89,30 +67,10 @@ def timed(site: Site, definition: dict, jobs: int, seconds: float = 1.0) -> dict
     }
 
 
-def tree(pid: int) -> list[int]:
-    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    return [pid, *(each for child in children for each in tree(child))]
-
-
-def processor_seconds(pid: int) -> Counter:
-    """What a process, all below it, and those that it has reaped have taken, by the part of the site."""
-    spent = Counter()
-    for each in tree(pid):
-        folder = Path(f"/proc/{each}")
-        try:
-            command = (folder / "cmdline").read_bytes().decode().split("\0")
-            ticks = sum(map(int, (folder / "stat").read_text().rpartition(") ")[2].split()[11:15]))
-        except FileNotFoundError:  # a run's child, which the runner has reaped since
-            continue
-        part = next((part for part, word in PARTS.items() if word in command), "else")
-        spent[part] += ticks / os.sysconf("SC_CLK_TCK")
-    return spent
-
-
 def megabytes(pid: int) -> float:
     """The proportional set size of a process and of all below it: a page that n share counts an nth for each."""
     total = 0
-    for each in tree(pid):
+    for each in cpu.tree(pid):
         try:
             lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):
@@ -167,7 +125,7 @@ def main():
         site = Site(Path(folder), workers=1 if options.in_flight else options.workers, **environment).start()
         engine.configure(engine.Config(data_dir=Path(folder), socket=f"{folder}/var/runner.sock"))
         try:
-            text = PIPELINE.format(port=port) + (WARM if options.warm else "")
+            text = asking(f"127.0.0.1:{port}", timeout=120) + (WARM if options.warm else "")
             definition = site.define("waiting", text)
             timed(site, definition, 20, seconds=0.1)
             if options.in_flight:

@@ -37,6 +37,32 @@ _DIRECTIVE = re.compile(r"\[\[(status|delay|pause|cut|reply)(?:=(.*?))?(?: times
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
+def asking(host: str, **parameters) -> str:
+    """The YAML of a pipeline that asks the server at `host`; `parameters` are further ones of its generator."""
+    more = "".join(f"\n      {name}: {value}" for name, value in parameters.items())
+    return f"""\
+components:
+  prompt:
+    type: haystack.components.builders.chat_prompt_builder.ChatPromptBuilder
+    init_parameters:
+      required_variables: [question]
+      template:
+      - {{role: user, content: [{{text: "{{{{ question }}}}"}}]}}
+  llm:
+    type: haystack.components.generators.chat.openai.OpenAIChatGenerator
+    init_parameters:
+      model: local
+      api_base_url: http://{host}/v1
+      api_key: {{type: env_var, env_vars: [LOCAL_KEY], strict: true}}{more}
+connections:
+- {{sender: prompt.prompt, receiver: llm.messages}}
+inputs:
+  question: [prompt.question]
+outputs:
+  replies: llm.replies
+"""
+
+
 @dataclass
 class Request:
     """What one client sent."""

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from django.core import signing
 from django.db.models import BooleanField, Func, Value
-from django.db.models.expressions import F, OrderBy
+from django.db.models.expressions import F
 from rest_framework.exceptions import ErrorDetail, ValidationError
+
+from aiworkflow_project.db.steering import as_order
 
 _signer = signing.Signer(salt="aiworkflow.cursor")
 
@@ -58,10 +60,11 @@ class Order:
         named = {inner: name for name, inner in wire.items() if isinstance(inner, str)}
         self.columns, falls = [], set()
         for part in queryset.query.order_by:
-            name, descending = _name_and_direction(part)
+            part = as_order(part)
+            name = part.expression.name
             name = queryset.model._meta.pk.name if name == "pk" else name
             self.columns.append(Column(name, named[name], queryset.model._meta.get_field(name)))
-            falls.add(descending)
+            falls.add(part.descending)
         [self.descending] = falls
         self.name = f"{'-' if self.descending else ''}{','.join(column.wire for column in self.columns)}"
 
@@ -103,12 +106,6 @@ class Order:
     def _compared(columns, place, descending) -> Beyond:
         values = [Value(value, output_field=column.field) for column, value in zip(columns, place, strict=True)]
         return Beyond([F(column.name) for column in columns], values, descending=descending)
-
-
-def _name_and_direction(part) -> tuple[str, bool]:
-    if isinstance(part, OrderBy):
-        return part.expression.name, part.descending
-    return part.removeprefix("-"), part.startswith("-")
 
 
 def _as_json(value):

@@ -48,6 +48,10 @@ class Prepared:
         queryset.query.get_compiler = lambda *_, **__: compiler
         return list(queryset._iterable_class(queryset))
 
+    def first(self, *values):
+        """The first result, or None."""
+        return next(iter(self(*values)), None)
+
     def _of(self, connection):
         if connection.vendor not in self._compiled:
             samples = [_sample(field.get_internal_type(), number) for number, field in enumerate(self._fields, 1)]

@@ -38,7 +38,7 @@ def steered(queryset, columns: list[str], within: str):
     if counted.number > FEW:
         return queryset
     order = [OrderBy(Hidden(F(part.expression.name)), part.descending, part.nulls_first, part.nulls_last)
-             for part in map(_as_order, queryset.query.order_by)]  # fmt: skip
+             for part in map(as_order, queryset.query.order_by)]  # fmt: skip
     # The key stays in sight: the rows that a search has found are looked up by it.
     key = queryset.model._meta.pk.name
     return _hiding(queryset, lambda name: name in columns and name != key).order_by(*order)
@@ -68,7 +68,8 @@ def _name(lookup) -> str:
     return lookup.lhs.target.name if isinstance(lookup.lhs, Col) else ""
 
 
-def _as_order(part) -> OrderBy:
+def as_order(part) -> OrderBy:
+    """A part of a queryset's order, which may be a name with or without a minus."""
     return part if isinstance(part, OrderBy) else OrderBy(F(part.removeprefix("-")), part.startswith("-"))
 
 

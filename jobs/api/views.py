@@ -178,7 +178,7 @@ def named_workflow(request) -> Workflow | None:
         pk = Workflow._meta.pk.to_python(request.data.get("ai_workflow_def_id"))
     except (AttributeError, DjangoValidationError):
         return None
-    return next(iter(_workflow(workspace_id_of(request), pk)), None) if pk else None
+    return _workflow.first(workspace_id_of(request), pk) if pk else None
 
 
 def _further_errors(workflow, body) -> list[dict]:

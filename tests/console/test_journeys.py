@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
+from tests.model_server import asking
+
 GREETING = """\
 # 问候
 components:
@@ -29,30 +31,6 @@ components:
 connections: []
 """
 expect.set_options(timeout=60_000)
-
-
-def chat(host: str) -> str:
-    return f"""\
-components:
-  prompt:
-    type: haystack.components.builders.chat_prompt_builder.ChatPromptBuilder
-    init_parameters:
-      required_variables: [question]
-      template:
-      - {{role: user, content: [{{text: "{{{{ question }}}}"}}]}}
-  llm:
-    type: haystack.components.generators.chat.openai.OpenAIChatGenerator
-    init_parameters:
-      model: local
-      api_base_url: http://{host}/v1
-      api_key: {{type: env_var, env_vars: [LOCAL_KEY], strict: true}}
-connections:
-- {{sender: prompt.prompt, receiver: llm.messages}}
-inputs:
-  question: [prompt.question]
-outputs:
-  replies: llm.replies
-"""
 
 
 def write(page, text: str) -> None:
@@ -146,7 +124,7 @@ def test_a_revision_shows_what_changed_and_can_be_restored(open_page, site, gree
 
 
 def test_a_run_streams_its_answer_onto_the_page_without_a_reload(open_page, site, models):
-    definition = site.define("流式问答", chat(models.host))
+    definition = site.define("流式问答", asking(models.host))
     page = open_page(workflow_page(definition))
     page.get_by_role("link", name="Run", exact=True).click()
     page.get_by_label("question").fill("今天天气怎么样？请慢慢说，我们不着急。[[pause=0.4]]")
@@ -170,7 +148,7 @@ def test_a_run_streams_its_answer_onto_the_page_without_a_reload(open_page, site
 
 
 def test_the_page_follows_by_asking_where_no_stream_comes_through(open_page, site, models):
-    definition = site.define("无流问答", chat(models.host))
+    definition = site.define("无流问答", asking(models.host))
     page = open_page(workflow_page(definition), forgiven=["ERR_FAILED", "503"])
     page.route("**/events", lambda route: route.fulfill(status=503))
     page.get_by_role("link", name="Run", exact=True).click()

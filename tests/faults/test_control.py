@@ -15,6 +15,7 @@ from tests.faults.test_processes import pipeline
 from tests.faults.test_workers import WORKER_LOST, kill
 from tests.journeys.conftest import COMPONENTS
 from tests.journeys.site import wait_for
+from tests.model_server import asking
 
 
 def test_a_worker_killed_while_its_job_fills_a_limit_leaves_room_for_one_at_a_time(watched, witness):
@@ -60,30 +61,14 @@ def test_jobs_that_wait_for_their_time_start_when_due_though_the_whole_cluster_i
     assert "坏了" in page(site, failed[0])
 
 
-ASKING = """
-components:
-  prompt:
-    type: haystack.components.builders.chat_prompt_builder.ChatPromptBuilder
-    init_parameters:
-      required_variables: [question]
-      template: [{role: user, content: [{text: "{{ question }}"}]}]
-  llm:
-    type: haystack.components.generators.chat.openai.OpenAIChatGenerator
-    init_parameters:
-      model: local
-      api_base_url: ADDRESS
-      api_key: {type: env_var, env_vars: [LOCAL_KEY], strict: true}
-      max_retries: 0
-connections: [{sender: prompt.prompt, receiver: llm.messages}]
-workflow: {max_attempts: 3, retry_on: [transient]}
-"""
+AGAIN = "workflow: {max_attempts: 3, retry_on: [transient]}\n"
 
 
 def test_a_model_server_that_is_unavailable_is_asked_again_after_pauses(new_site, model_server):
     site = new_site(
         PIPELINE_HOSTS=model_server.host, PIPELINE_SECRETS=f"LOCAL_KEY@{model_server.host}", LOCAL_KEY="local-key"
     )
-    definition = site.define("问答", ASKING.replace("ADDRESS", model_server.url))
+    definition = site.define("问答", asking(model_server.host, max_retries=0) + AGAIN)
     questions = ["您好[[status=503 times=2]]", "在吗[[status=503]]", "密码[[status=401]]"]
     jobs = [site.submit(definition, {"question": question}) for question in questions]
     pauses = {}

@@ -87,9 +87,10 @@ class WorkflowViewSet(ListMixin, GenericViewSet):
         services.save(workflow, text, by=self.request.user, also=also)
 
     def _row(self, pk) -> dict:
-        for row in _row(workspace_id_of(self.request), pk):
-            return row
-        raise Http404
+        row = _row.first(workspace_id_of(self.request), pk)
+        if row is None:
+            raise Http404
+        return row
 
     def list(self, request):
         """List definitions, newest change first."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workflows.engine import policy
+from workflows.engine import policy, sharing
 from workflows.engine.config import current
 from workflows.engine.errors import RunnerLost, RunnerUnavailable
 
@@ -20,7 +20,6 @@ _CHUNK = 256 * 1024
 _CHUNKS = 32  # at a time: whoever follows many runs must not be kept by one that never pauses
 _OUT_OF_TIME = {14, 24}  # SIGALRM, SIGXCPU
 _OUT_OF_MEMORY_CODE = 77
-_OF_ONE_RUN = ("data", "labels", "seconds")  # as runner.resident has it
 _ENDS_OF_RESIDENTS = {
     "hung": "The process that it shared with other runs was ended, because one of those could not be stopped.",
     "crashed": "The process that it shared with other runs ended, by the doing of one of them.",
@@ -215,8 +214,7 @@ class Run:
 
 def _resident(payload: dict) -> str:
     """Names the process that may serve this run: only runs that are alike in all but their data share one."""
-    settings = {name: value for name, value in payload.items() if name not in _OF_ONE_RUN}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sharing.settings(payload), sort_keys=True).encode()).hexdigest()
 
 
 def _parsed(lines: list[bytes]) -> Iterator[dict]:

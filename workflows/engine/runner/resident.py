@@ -20,6 +20,7 @@ from pathlib import Path
 
 from haystack import Pipeline
 
+from workflows.engine import sharing
 from workflows.engine.runner import child, execution, sandbox
 from workflows.engine.runner.failures import RunFailed
 from workflows.engine.runner.replies import Replies
@@ -27,7 +28,6 @@ from workflows.engine.runner.residents import RUNS_AT_ONCE
 
 RUNS_IN_ALL = 2000  # then another takes its place: what leaks, leaks no further
 _MEMORY_IN_ALL = 0.5  # of what it may have, beyond what it began with
-_OF_ONE_RUN = ("data", "labels", "seconds")  # all else in a request is the same for all runs of a resident
 _SECONDS_TO_ASK = 30
 _DEAF_SECONDS = 1.0  # less than the server gives a run that was told to stop
 
@@ -70,7 +70,7 @@ def serve(control: socket.socket, scratch: Path, status: dict) -> int:
 class _Resident:
     def __init__(self, control: socket.socket, guard: sandbox.Guard, request: dict):
         self.guard = guard
-        self.settings = _settings(request)
+        self.settings = sharing.settings(request)
         self._control = control
         self._runs: dict[int, _Run] = {}
         self._idle: list[_Slot] = []
@@ -211,7 +211,7 @@ class _Slot(threading.Thread):
                 run.connection.settimeout(_SECONDS_TO_ASK)
                 request = child.read(run.connection)
                 run.connection.settimeout(None)
-            if _settings(request) != resident.settings:
+            if sharing.settings(request) != resident.settings:
                 raise ValueError("it is for another resident")
             run.replies.blot_out((request.get("secrets") or {}).values())
             if self._pipeline is None:
@@ -241,10 +241,6 @@ _slot: contextvars.ContextVar[_Slot | None] = contextvars.ContextVar("slot", def
 
 def _error(run: _Run, error: RunFailed) -> bytes:
     return run.replies.encode({"kind": "error", **error.fields})
-
-
-def _settings(request: dict) -> dict:
-    return {name: value for name, value in request.items() if name not in _OF_ONE_RUN}
 
 
 def _receive(control: socket.socket) -> tuple[dict, socket.socket | None]:
