@@ -289,12 +289,12 @@ class Job(models.Model):
     def is_over(self) -> bool:
         return self.status in self.FINAL
 
-    def state_event(self, lost: tuple[str, str] | None = None) -> "JobEvent":
-        """The (unsaved) event that says which state the job is in, under its current event number.
+    def state_event(self, lost: tuple[str, str] | None = None, *, status: str = "") -> "JobEvent":
+        """The (unsaved) event that says which state the job is in, or will be, under its current event number.
 
         `lost` is the code and the text that say why a job is pending again.
         """
-        data = {"status_str": self.status, "attempt_int": self.attempt}
+        data = {"status_str": status or self.status, "attempt_int": self.attempt}
         if self.error_code:
             data |= {"error_code_str": self.error_code, "error_message_text": self.error_message}
         if lost:
@@ -315,7 +315,7 @@ class Job(models.Model):
         Raises InvalidTransition when the job is over. Asking twice is harmless.
         """
         now = timezone.now()
-        while not self._move(Job.objects.pending(), Job.Status.CANCELLED, **self._end(now)):
+        while not self._move(Job.objects.pending(), Job.Status.CANCELLED, **self.ending(now)):
             asked = (
                 Job.objects.running()
                 .filter(pk=self.pk)
@@ -343,17 +343,18 @@ class Job(models.Model):
 
     # Moves of the worker that holds the lease: by state, attempt and token.
 
-    def _mine(self):
+    def mine(self):
+        """The job's row, for as long as this attempt at it is under way: the fence of all that its worker writes."""
         return Job.objects.running().filter(attempt=self.attempt, lease_token=self.lease_token)
 
     def release(self, code: str, reason: str) -> None:
         """Give the job up without an answer (its runner died): pending again while attempts are left, else failed."""
-        if not self._give_up(self._mine(), code, reason):
+        if not self._give_up(self.mine(), code, reason):
             raise LeaseLost
 
     def hand_back(self, code: str = "handed_back", reason: str = "The worker was stopped as planned.") -> None:
         """Give the job back to the queue for no fault of its own; the attempt does not count."""
-        if not self._give_up(self._mine(), code, reason, spared=True):
+        if not self._give_up(self.mine(), code, reason, spared=True):
             raise LeaseLost
 
     def record(self, *, new: list["JobStep"], ended: list["JobStep"], events: list["JobEvent"]) -> None:
@@ -363,7 +364,7 @@ class Job(models.Model):
         LeaseLost, and writes nothing, when the job is no longer ours.
         """
         with transaction.atomic(savepoint=False):
-            ours = self._mine().filter(pk=self.pk).update(event_seq=models.F("event_seq") + len(events))
+            ours = self.mine().filter(pk=self.pk).update(event_seq=models.F("event_seq") + len(events))
             if ours:
                 self._write(new, ended, events)
         if not ours:
@@ -400,7 +401,7 @@ class Job(models.Model):
         Then the job is pending again, and not before a backoff is over.
         """
         if self._is_retried_after(code, transient) and self._tries < self.max_attempts:
-            if not self._give_up(self._mine(), code, message, delay=backoff(self._tries)):
+            if not self._give_up(self.mine(), code, message, delay=backoff(self._tries)):
                 raise LeaseLost
         else:
             self._finish(Job.Status.FAILED, seconds, error_code=code, error_message=message)
@@ -420,8 +421,8 @@ class Job(models.Model):
 
     def _finish(self, status: Status, seconds: float, **changes) -> None:
         with transaction.atomic(savepoint=False):
-            ended = self._end(timezone.now())
-            moved = self._move(self._mine(), status, **ended, execution_seconds=seconds, **changes)
+            ended = self.ending(timezone.now())
+            moved = self._move(self.mine(), status, **ended, execution_seconds=seconds, **changes)
             if moved:
                 self._stop_open_steps()
         if not moved:  # raised out here, so that it does not spoil a caller's transaction
@@ -441,8 +442,8 @@ class Job(models.Model):
                 moved = self._move(unasked, Job.Status.PENDING, lost=(code, reason), **back)
             else:
                 failure = {"error_code": code, "error_message": f"{reason} It was tried {tries} times."}
-                moved = self._move(unasked, Job.Status.FAILED, **self._end(now), **failure)
-            moved = moved or self._move(asked, Job.Status.CANCELLED, **self._end(now))
+                moved = self._move(unasked, Job.Status.FAILED, **self.ending(now), **failure)
+            moved = moved or self._move(asked, Job.Status.CANCELLED, **self.ending(now))
             if moved:
                 self._stop_open_steps()
         return moved
@@ -453,7 +454,8 @@ class Job(models.Model):
         )
 
     @staticmethod
-    def _end(now) -> dict:
+    def ending(now) -> dict:
+        """What every end of a job sets."""
         return {"completed_at": now, "lease_token": None, "lease_expires_at": None}
 
     def _move(self, candidates, status: Status, *, lost: tuple[str, str] | None = None, **changes) -> bool:

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, close_old_connections, transaction
 
 from aiworkflow_project.logging import request_id
+from jobs import reports
 from jobs.admission import admit
 from jobs.models import Job, JobEvent, JobStep, LeaseLost
 from workflows import engine
@@ -58,7 +59,7 @@ def name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
     """One job under way: its run, what the run said that is not written yet, and its clocks (monotonic seconds)."""
 
@@ -143,6 +144,19 @@ class Attempt:
         if self.tokens_since is not None:
             return time.monotonic() - self.tokens_since > TOKENS_TOGETHER
         return bool(self.events)
+
+    def report(self) -> reports.Report | None:
+        """What has gathered, with the result where there is one; None when there is nothing, or more to it than that."""
+        news = (self.job, self.new, self.ended, self.events)
+        if self.tried:
+            return None
+        if not self.is_over:
+            return reports.Report(*news) if self.has_news else None
+        if not (self.run.outcome and self.run.outcome["kind"] == "result") or any(
+            step.status == JobStep.Status.RUNNING for step in self.steps.values()
+        ):
+            return None
+        return reports.Report(*news, is_complete=True, result=self.run.outcome["result"], seconds=self.seconds)
 
     def write(self) -> None:
         """Write what has gathered. Raises LeaseLost when the job is no longer ours."""
@@ -261,11 +275,29 @@ class Supervisor:
             if attempt.is_over:
                 attempt.over = time.monotonic()
                 self.selector.unregister(attempt.run)
+        self._report()
         for attempt in list(self.attempts):
             if attempt.is_over:  # again on each round, until the database has taken it
                 self._conclude(attempt)
             elif attempt.has_news:
                 self._settle(attempt)
+
+    def _report(self) -> None:
+        """Write in one transaction what is plain. What it leaves, a doubt or a conflict, is for the careful way."""
+        plain = {attempt: report for attempt in self.attempts if (report := attempt.report())}
+        if not plain:
+            return
+        try:
+            written = reports.write(list(plain.values()))
+        except DatabaseError:
+            logger.warning("The database did not take what %d jobs did: one by one.", len(plain), exc_info=True)
+            close_old_connections()
+            for attempt in plain:
+                attempt.tried = len(attempt.events)
+            return
+        for attempt, report in plain.items():
+            if report in written:
+                self._was_written(attempt, is_over=report.is_complete)
 
     def _conclude(self, attempt: Attempt) -> None:
         job, outcome = attempt.job, attempt.run.outcome
@@ -309,11 +341,16 @@ class Supervisor:
                 attempt.job = claimed  # a move that was rolled back has told ours that the lease is gone
                 attempt.tried = len(attempt.events)
             else:
-                attempt.was_written()
-                if finish:
-                    logger.info("Job %s: %s.", job.pk, job.status)
-                    self._drop(attempt)
-                    self._let_the_next_in(job)
+                self._was_written(attempt, is_over=finish is not None)
+
+    def _was_written(self, attempt: Attempt, *, is_over: bool) -> None:
+        attempt.was_written()
+        if is_over:
+            job = attempt.job
+            with request_id(job.request_id):
+                logger.info("Job %s: %s.", job.pk, job.status)
+            self._drop(attempt)
+            self._let_the_next_in(job)
 
     def _let_the_next_in(self, job: Job) -> None:
         """Where the workflow has a limit, there is room again. The sweep does it too, a little later."""

@@ -1,0 +1,74 @@
+"""What many attempts have to tell, written in one transaction: the transactions are most of what a worker costs.
+
+The careful way for one attempt is `Job.record` and the moves of `Job`. What is left out here goes that way: an attempt
+that is no longer ours, one of which the database did not say whether its news are written, or an end that is not plain.
+"""
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from jobs.models import Job, JobEvent, JobStep
+
+
+@dataclass(eq=False)
+class Report:
+    """Steps that are new, steps that ended and events of an attempt, and when `is_complete` also its result."""
+
+    job: Job
+    new: list[JobStep]
+    ended: list[JobStep]
+    events: list[JobEvent]
+    is_complete: bool = False
+    result: object = None
+    seconds: float = 0.0
+
+
+def write(reports: list[Report]) -> list[Report]:
+    """Write what the reports tell, and return those that were written: the others' jobs have moved on.
+
+    On a DatabaseError none is, or, where the error came with the commit, perhaps all are.
+    """
+    with transaction.atomic():
+        # In one order, so that two that write the same rows do not wait for each other.
+        written = [report for report in sorted(reports, key=lambda report: report.job.pk) if _move(report)]
+        JobEvent.objects.bulk_create(event for report in written for event in _numbered(report))
+        JobStep.objects.bulk_create(step for report in written for step in _placed(report))
+        for report in written:
+            for step in report.ended:  # by position: not every database tells the keys that a bulk insert made
+                report.job.steps.filter(attempt=report.job.attempt, position=step.position).update(**step.ending())
+    for report in written:
+        report.job.event_seq = _last(report)
+        if report.is_complete:
+            report.job.status = Job.Status.COMPLETED
+    return written
+
+
+def _last(report: Report) -> int:
+    return report.job.event_seq + len(report.events) + report.is_complete
+
+
+def _move(report: Report) -> bool:
+    """The fenced UPDATE. It also takes the events' numbers, which follow on what we know, or we do not know enough."""
+    job, changes = report.job, {"event_seq": _last(report)}
+    if report.is_complete:
+        now = timezone.now()
+        changes |= {"status": Job.Status.COMPLETED, "updated_at": now, "result": report.result}
+        changes |= Job.ending(now) | {"execution_seconds": report.seconds}
+    return bool(job.mine().filter(pk=job.pk, event_seq=job.event_seq).update(**changes))
+
+
+def _numbered(report: Report) -> list[JobEvent]:
+    events = list(report.events)
+    if report.is_complete:
+        events.append(report.job.state_event(status=Job.Status.COMPLETED))
+    for seq, event in enumerate(events, start=report.job.event_seq + 1):
+        event.job_id, event.seq = report.job.pk, seq
+    return events
+
+
+def _placed(report: Report) -> list[JobStep]:
+    for step in report.new:
+        step.job_id, step.attempt = report.job.pk, report.job.attempt
+    return report.new
