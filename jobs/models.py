@@ -12,8 +12,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from aiworkflow_project.db.conflicts import retried
+from aiworkflow_project.db.inserts import insert
 from jobs import search
 from workflows.fields import AnyTextField, JSONTextField
+from workflows.models import WorkflowRevision
 
 
 class InvalidTransition(Exception):
@@ -112,11 +114,12 @@ class JobQuerySet(models.QuerySet):
                 return []
             jobs = list(
                 self.filter(lease_token=token, status=Job.Status.RUNNING)
-                .select_related("revision")
                 .annotate(workflow_limit=models.F("workflow__concurrency_limit"))
                 .order_by(*QUEUE_ORDER)
             )
-            JobEvent.objects.bulk_create(job.state_event() for job in jobs)
+            for job in jobs:
+                job.revision = WorkflowRevision.known(job.revision_id)
+            insert([job.state_event() for job in jobs])
         return jobs
 
 

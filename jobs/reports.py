@@ -1,7 +1,7 @@
 """What many attempts have to tell, written in one transaction: the transactions are most of what a worker costs.
 
-The careful way for one attempt is `Job.record` and the moves of `Job`. What is left out here goes that way: an attempt
-that is no longer ours, one of which the database did not say whether its news are written, or an end that is not plain.
+The careful way for one attempt is `Job.record` and the moves of `Job`: for ends that are not plain, and where the
+database did not say whether news are written.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils import timezone
 
-from jobs.models import Job, JobEvent, JobStep
+from aiworkflow_project.db.inserts import insert
+from aiworkflow_project.db.prepared import PreparedUpdate
+from jobs.models import Job, JobEvent, JobQuerySet, JobStep
 
 
 @dataclass(eq=False)
@@ -33,8 +35,8 @@ def write(reports: list[Report]) -> list[Report]:
     with transaction.atomic():
         # In one order, so that two that write the same rows do not wait for each other.
         written = [report for report in sorted(reports, key=lambda report: report.job.pk) if _move(report)]
-        JobEvent.objects.bulk_create(event for report in written for event in _numbered(report))
-        JobStep.objects.bulk_create(step for report in written for step in _placed(report))
+        insert([event for report in written for event in _numbered(report)])
+        insert([step for report in written for step in _placed(report)])
         for report in written:
             for step in report.ended:  # by position: not every database tells the keys that a bulk insert made
                 report.job.steps.filter(attempt=report.job.attempt, position=step.position).update(**step.ending())
@@ -50,13 +52,33 @@ def _last(report: Report) -> int:
 
 
 def _move(report: Report) -> bool:
-    """The fenced UPDATE. It also takes the events' numbers, which follow on what we know, or we do not know enough."""
-    job, changes = report.job, {"event_seq": _last(report)}
+    """The fenced UPDATE, which also takes the events' numbers: while the job is ours, nobody else gives any."""
+    job = report.job
+    fence = (job.pk, job.attempt, job.lease_token)
     if report.is_complete:
-        now = timezone.now()
-        changes |= {"status": Job.Status.COMPLETED, "updated_at": now, "result": report.result}
-        changes |= Job.ending(now) | {"execution_seconds": report.seconds}
-    return bool(job.mine().filter(pk=job.pk, event_seq=job.event_seq).update(**changes))
+        return bool(_complete(*fence, _last(report), timezone.now(), report.result, report.seconds))
+    return bool(_tell(*fence, _last(report)))
+
+
+def _fenced(pk, attempt, token) -> JobQuerySet:
+    return Job(pk=pk, attempt=attempt, lease_token=token).mine().filter(pk=pk)
+
+
+_FENCE = [Job._meta.get_field(name) for name in ("id", "attempt", "lease_token")]
+_tell = PreparedUpdate(
+    lambda pk, attempt, token, last: (_fenced(pk, attempt, token), {"event_seq": last}),
+    *_FENCE,
+    Job._meta.get_field("event_seq"),
+)
+_complete = PreparedUpdate(
+    lambda pk, attempt, token, last, now, result, seconds: (
+        _fenced(pk, attempt, token),
+        {"event_seq": last, "updated_at": now, "result": result, "execution_seconds": seconds}
+        | {"status": Job.Status.COMPLETED, **Job.ending(now)},
+    ),
+    *_FENCE,
+    *map(Job._meta.get_field, ("event_seq", "updated_at", "result", "execution_seconds")),
+)
 
 
 def _numbered(report: Report) -> list[JobEvent]:

@@ -12,8 +12,9 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from aiworkflow_project.db.conflicts import retried
+from aiworkflow_project.db.inserts import insert
 from jobs.admission import admit
-from jobs.models import InvalidTransition, Job, JobEvent
+from jobs.models import InvalidTransition, Job
 from workflows import engine
 from workflows.models import Workflow
 
@@ -72,8 +73,8 @@ def accept(jobs: list[Job]) -> None:
 
     To be called in a transaction, which may hold what else belongs to them.
     """
-    Job.objects.bulk_create(jobs)
-    JobEvent.objects.bulk_create(job.state_event() for job in jobs)
+    insert(jobs)
+    insert([job.state_event() for job in jobs])
     # Nothing that fails from here on loses a job: the sweep finds what was not let in, and what nobody woke up for.
     waits, request_id = {job.waits_for for job in jobs}, jobs[0].request_id
     if Job.WaitsFor.WORKER in waits:

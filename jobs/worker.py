@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 draining = RawValue("b", 0)
 
 TICK = 0.1  # seconds between two looks at the clock, the queue and the cancel requests
+FEW = 3  # runs under way, of which each is written at once
+GATHER = 0.03  # seconds from one write of what more of them say to the next
 GRACE = 4.0  # seconds that a run that was told to stop may take; the runner kills it after two
 RUNNER_PAUSE = 1.0  # seconds between two looks for a runner, while none answers
 START_PATIENCE = 20.0  # seconds to wait for a runner that does not answer
@@ -146,7 +148,7 @@ class Attempt:
         return bool(self.events)
 
     def report(self) -> reports.Report | None:
-        """What has gathered, with the result where there is one; None when there is nothing, or more to it than that."""
+        """What has gathered, with the result where there is one; None when that is nothing, or is not all."""
         news = (self.job, self.new, self.ended, self.events)
         if self.tried:
             return None
@@ -176,6 +178,7 @@ class Supervisor:
         self.renewed = 0.0
         self.looked = 0.0
         self.claimed = 0.0
+        self.written = 0.0
         self.more_wait = True
         self.drain_by: float | None = None
         self.runner_answers = True
@@ -265,7 +268,9 @@ class Supervisor:
 
     def _follow(self) -> None:
         """Read what the runs have to say, write it, and conclude those that are over."""
-        for key, _events in self.selector.select(TICK):
+        many = len(self.attempts) > FEW
+        left = self.written + GATHER - time.monotonic() if many else 0.0
+        for key, _events in self.selector.select(left if left > 0 else TICK):
             attempt = key.data
             try:
                 for message in attempt.run.receive():
@@ -275,6 +280,8 @@ class Supervisor:
             if attempt.is_over:
                 attempt.over = time.monotonic()
                 self.selector.unregister(attempt.run)
+        if many and time.monotonic() < self.written + GATHER:
+            return
         self._report()
         for attempt in list(self.attempts):
             if attempt.is_over:  # again on each round, until the database has taken it
@@ -283,10 +290,11 @@ class Supervisor:
                 self._settle(attempt)
 
     def _report(self) -> None:
-        """Write in one transaction what is plain. What it leaves, a doubt or a conflict, is for the careful way."""
+        """Write in one transaction what is plain. After an error each attempt goes the careful way."""
         plain = {attempt: report for attempt in self.attempts if (report := attempt.report())}
         if not plain:
             return
+        self.written = time.monotonic()
         try:
             written = reports.write(list(plain.values()))
         except DatabaseError:
@@ -298,6 +306,8 @@ class Supervisor:
         for attempt, report in plain.items():
             if report in written:
                 self._was_written(attempt, is_over=report.is_complete)
+            else:
+                self._lose(attempt)
 
     def _conclude(self, attempt: Attempt) -> None:
         job, outcome = attempt.job, attempt.run.outcome
@@ -331,8 +341,7 @@ class Supervisor:
                     if finish:
                         finish(*args)
             except LeaseLost:
-                logger.warning("Job %s is no longer ours: attempt %d is dropped.", job.pk, job.attempt)
-                self._drop(attempt)
+                self._lose(attempt)
             except DataError as refused:
                 self._not_stored(attempt, finish, refused)
             except DatabaseError:
@@ -371,6 +380,10 @@ class Supervisor:
         attempt.was_written()
         self._settle(attempt, attempt.job.fail, "result_not_stored", f"The database: {refused}"[:500], attempt.seconds)
 
+    def _lose(self, attempt: Attempt) -> None:
+        logger.warning("Job %s is no longer ours: attempt %d is dropped.", attempt.job.pk, attempt.job.attempt)
+        self._drop(attempt)
+
     def _drop(self, attempt: Attempt) -> None:
         if attempt.run:
             if not attempt.is_over:
@@ -403,8 +416,7 @@ class Supervisor:
             if attempt.is_over:
                 continue  # its last write is fenced, and says for itself whether the job was still ours
             if job_id not in found:
-                logger.warning("Job %s is no longer ours: attempt %d is dropped.", job_id, attempt.job.attempt)
-                self._drop(attempt)
+                self._lose(attempt)
             elif found[job_id] and not attempt.stop_code:
                 self._stop(attempt, "cancelled")
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from functools import lru_cache
 
 from django.conf import settings
 from django.core.validators import MaxLengthValidator, MaxValueValidator
@@ -151,6 +152,12 @@ class WorkflowRevision(models.Model):
 
     def __str__(self):
         return f"r{self.number}"
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def known(pk: uuid.UUID) -> "WorkflowRevision":
+        """The revision, kept in memory for the next who asks: it never changes, and every job needs its own."""
+        return WorkflowRevision.objects.get(pk=pk)
 
     @staticmethod
     def hash_of(pipeline_yaml: str) -> str:

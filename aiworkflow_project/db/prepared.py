@@ -1,4 +1,4 @@
-"""Queries that are built and compiled once, and then only executed: for the few that every request makes.
+"""Queries and updates that are built and compiled once, and then only executed: for the few that are made all the time.
 
 Building a queryset and turning it into SQL costs Django several times what the database takes to answer it.
 """
@@ -8,7 +8,8 @@ import uuid
 from datetime import UTC, datetime
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connections
+from django.db import connection, connections, models
+from django.db.models.sql import UpdateQuery
 
 
 def _sample(kind: str, number: int):
@@ -16,8 +17,31 @@ def _sample(kind: str, number: int):
     return {
         "UUIDField": uuid.UUID(f"c7f0a1de-5d3c-4a53-9b1e-7d2f3ab9e0{number:02x}"),
         "CharField": f"\ufdd1{number}",
+        "TextField": f"\ufdd1{number}",
         "DateTimeField": datetime(1789, 7, 14, 12, 34, 56, number, tzinfo=UTC),
+        "FloatField": 1789.0714 + number,
+        "PositiveIntegerField": 1_789_071_400 + number,
+        "PositiveSmallIntegerField": 17_890 + number,
     }[kind]
+
+
+def _samples(fields: tuple[models.Field, ...]) -> list:
+    return [_sample(field.get_internal_type(), number) for number, field in enumerate(fields, 1)]
+
+
+def _places(fields, samples, parameters, connection) -> list[list[int]]:
+    """Where among the parameters the value of each field stands."""
+    stand = [field.get_db_prep_value(sample, connection) for field, sample in zip(fields, samples, strict=True)]
+    return [[place for place, value in enumerate(parameters) if value == one] for one in stand]
+
+
+def _with(values, fields, places, parameters, connection) -> list:
+    """The parameters with the values put in their places."""
+    parameters = list(parameters)
+    for field, value, at in zip(fields, values, places, strict=True):
+        for place in at:
+            parameters[place] = field.get_db_prep_value(value, connection)
+    return parameters
 
 
 class Prepared:
@@ -36,10 +60,7 @@ class Prepared:
             return []
         queryset, compiler, converters, sql, parameters, places = compiled
         connection = connections[queryset.db]
-        parameters = list(parameters)
-        for field, value, at in zip(self._fields, values, places, strict=True):
-            for place in at:
-                parameters[place] = field.get_db_prep_value(value, connection)
+        parameters = _with(values, self._fields, places, parameters, connection)
         # Of its own, for another thread may be in the midst of the other.
         compiler = copy.copy(compiler)
         compiler.connection, compiler.as_sql = connection, lambda *_, **__: (sql, tuple(parameters))
@@ -54,17 +75,42 @@ class Prepared:
 
     def _of(self, connection):
         if connection.vendor not in self._compiled:
-            samples = [_sample(field.get_internal_type(), number) for number, field in enumerate(self._fields, 1)]
+            samples = _samples(self._fields)
             queryset = self._build(*samples)
             compiler = queryset.query.get_compiler(using=queryset.db)
             try:
                 sql, parameters = compiler.as_sql()
             except EmptyResultSet:  # nothing can be found, whatever the values
                 return self._compiled.setdefault(connection.vendor, None)
-            places = []
-            for field, sample in zip(self._fields, samples, strict=True):
-                stands = field.get_db_prep_value(sample, connection)
-                places.append([place for place, value in enumerate(parameters) if value == stands])
+            places = _places(self._fields, samples, parameters, connection)
             converters = compiler.get_converters([column[0] for column in compiler.select])
             self._compiled[connection.vendor] = queryset, compiler, converters, sql, parameters, places
         return self._compiled[connection.vendor]
+
+
+class PreparedUpdate:
+    """`build(*values)` is a queryset and what of it is changed, each value as in `Prepared`, or None where the field
+    may be.
+
+    Calling it with values gives the number of rows that were changed.
+    """
+
+    def __init__(self, build, *fields):
+        self._build, self._fields = build, fields
+        self._compiled = {}  # by vendor
+
+    def __call__(self, *values) -> int:
+        sql, parameters, places = self._of(connection.vendor)
+        with connection.cursor() as cursor:
+            cursor.execute(sql, _with(values, self._fields, places, parameters, connection))
+            return cursor.rowcount
+
+    def _of(self, vendor: str):
+        if vendor not in self._compiled:
+            samples = _samples(self._fields)
+            queryset, changes = self._build(*samples)
+            query = queryset.query.chain(UpdateQuery)
+            query.add_update_values(changes)
+            sql, parameters = query.get_compiler(using=connection.alias).as_sql()
+            self._compiled[vendor] = sql, parameters, _places(self._fields, samples, parameters, connection)
+        return self._compiled[vendor]

@@ -27,7 +27,7 @@ from jobs.api.waiting import may_wait, told
 from jobs.models import Job, JobStep
 from jobs.waiting import why
 from workflows import engine
-from workflows.models import Workflow
+from workflows.models import Workflow, WorkflowRevision
 
 LAST_EVENT = 2**31 - 1
 
@@ -37,12 +37,7 @@ _row = Prepared(
     Job._meta.pk,
 )
 _workflow = Prepared(
-    lambda workspace, pk: (
-        Workflow.objects.kept()
-        .filter(pk=pk, workspace_id=workspace)
-        .select_related("current_revision")
-        .defer("current_revision__pipeline_yaml")
-    ),
+    lambda workspace, pk: Workflow.objects.kept().filter(pk=pk, workspace_id=workspace),
     Workspace._meta.pk,
     Workflow._meta.pk,
 )
@@ -178,7 +173,10 @@ def named_workflow(request) -> Workflow | None:
         pk = Workflow._meta.pk.to_python(request.data.get("ai_workflow_def_id"))
     except (AttributeError, DjangoValidationError):
         return None
-    return _workflow.first(workspace_id_of(request), pk) if pk else None
+    workflow = _workflow.first(workspace_id_of(request), pk) if pk else None
+    if workflow:
+        workflow.current_revision = WorkflowRevision.known(workflow.current_revision_id)
+    return workflow
 
 
 def _further_errors(workflow, body) -> list[dict]:

@@ -11,6 +11,7 @@ import atexit
 import os
 import re
 import secrets
+import time
 from functools import cached_property
 from pathlib import Path
 
@@ -63,9 +64,12 @@ class Server:
 
     def hang_up(self, url: str) -> int:
         """End every connection to the database, as the server's restart does, and return how many there were."""
-        clients = self._do("clients", [url.rpartition("/")[2]])
+        name = url.rpartition("/")[2]
+        clients = self._do("clients", [name])
         for client in clients:
             self._do("hang up", client)
+        while set(clients) & set(self._do("clients", [name])):  # the servers only told their processes to end
+            time.sleep(0.01)
         return len(clients)
 
     def reserve(self) -> str:

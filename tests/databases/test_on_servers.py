@@ -8,6 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from aiworkflow_project.db import liveness
 from aiworkflow_project.db.conflicts import retried
 from jobs import retention, services
 from jobs.models import Job
@@ -107,3 +108,27 @@ def test_a_retry_that_comes_while_its_job_is_being_deleted_waits_and_is_accepted
 
     assert not Job.objects.filter(pk=old).exists()
     assert Job.objects.get(pk=made[0]).retry_of_id is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_asks_only_a_connection_over_which_something_came(monkeypatch):
+    asked = []
+    monkeypatch.setattr(connection, "is_usable", lambda: asked.append(1) or True)
+
+    def request():
+        connection.health_check_done = False
+        liveness.look()
+        Job.objects.exists()
+        return len(asked)
+
+    assert request() == 0
+    monkeypatch.setattr(liveness.select, "poll", lambda: Readable())
+    assert request() == 1
+
+
+class Readable:
+    def register(self, number, events):
+        assert number > 2
+
+    def poll(self, timeout):
+        return [(3, 1)]

@@ -11,7 +11,7 @@ from django.db.models.query import ModelIterable
 from django.utils import timezone
 
 from aiworkflow_project.db import counts
-from aiworkflow_project.db.prepared import Prepared, _sample
+from aiworkflow_project.db.prepared import Prepared, PreparedUpdate, _sample
 from jobs.api.serializers import JobSerializer
 from jobs.models import Job
 from tests.jobs.conftest import on_disk  # noqa: F401 - a fixture
@@ -144,3 +144,33 @@ def test_a_query_that_can_find_nothing_finds_nothing(make_job):
 
     assert Prepared(lambda: Job.objects.none())() == Prepared(lambda: Job.objects.filter(pk__in=[]))() == []
     assert counts.capped(Job.objects.none()) == counts.Count(0)
+
+
+def test_an_update_changes_what_the_queryset_finds_and_tells_how_many(make_job):
+    jobs = [make_job(name=name) for name in ("甲", "乙")]
+    change = PreparedUpdate(
+        lambda pk, name, attempt, result, seconds, now: (
+            Job.objects.filter(pk=pk, name=name),
+            {"attempt": attempt, "result": result, "execution_seconds": seconds, "updated_at": now, "worker_name": "x"},
+        ),
+        KEY,
+        NAME,
+        *map(Job._meta.get_field, ("attempt", "result", "execution_seconds", "updated_at")),
+    )
+
+    for number, result in enumerate([None, {"答": "\0🙂"}, "%s", 1.5, []], start=1):
+        now = timezone.now()
+        assert change(jobs[0].pk, "甲", number, result, number / 3, now) == 1
+        jobs[0].refresh_from_db()
+        found = jobs[0]
+        assert (found.attempt, found.result, found.execution_seconds, found.updated_at) == (
+            number,
+            result,
+            number / 3,
+            now,
+        )
+    assert change(jobs[0].pk, "乙", 9, None, 0.0, now) == 0
+
+    jobs[1].refresh_from_db()
+    assert (jobs[1].attempt, jobs[1].worker_name) == (0, "")
+    assert Job.objects.get(pk=jobs[0].pk).attempt == 5

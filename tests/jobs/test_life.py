@@ -471,18 +471,31 @@ class Life(RuleBasedStateMachine):
         starts=st.integers(0, 2),
         ends=st.sampled_from(["", "completed", "failed"]),
         commit=st.sampled_from(["works", "is refused", "goes through unheard"]),
+        together=st.booleans(),
     )
-    def write(self, pick, how, words, starts, ends, commit):
-        """News, and maybe the attempt's last move, in one transaction; once more, with more news, after an error."""
+    def write(self, pick, how, words, starts, ends, commit, together):
+        """News, and maybe the attempt's last move, in one transaction; once more, with more news, after an error.
+
+        Where that is possible, `together` with those of other attempts.
+        """
         known = self._running(pick)
         result = {"答": next(self.numbers)}
         new, ended, events = self._news(known, words, starts, ends)
         attempt = Attempt(known.held, claimed=0.0, new=new, ended=ended, events=events)
         worker = Supervisor()
         worker.attempts.append(attempt)
+        if together and how == "complete":
+            attempt.run = mock.Mock(outcome={"kind": "result", "result": result})
+            attempt.started, attempt.over = 1.0, 1.5
+            of_it = [*JobStep.objects.filter(job=known.held.pk, attempt=known.attempt), *new, *ended]
+            attempt.steps = {step.position: step for step in of_it}
+        together = together and how in ("", "complete") and attempt.report() is not None
 
-        def settle():
-            worker._settle(attempt, *([_move(attempt.job, how), *ARGUMENTS[how](result)] if how else []))
+        def settle(*, carefully=True):
+            if together:
+                worker._report()
+            if carefully and attempt in worker.attempts:
+                worker._settle(attempt, *([_move(attempt.job, how), *ARGUMENTS[how](result)] if how else []))
 
         if commit != "works" and (events or how):
             really_commit = connection.commit
@@ -493,7 +506,7 @@ class Life(RuleBasedStateMachine):
                 raise OperationalError("gone")
 
             with mock.patch.object(connection, "commit", fail):
-                settle()
+                settle(carefully=not together)
             assert worker.attempts == [attempt]
             if commit == "is refused":
                 self.all_is_as_the_model_says()
@@ -785,10 +798,10 @@ class Life(RuleBasedStateMachine):
             self.start_what_is_due()
             self.claim(everything)
             assert any(known.status == "running" for known in self.jobs.values()), "jobs wait for ever"
-            self.write(0, "", 1, 1, "", "goes through unheard")
-            self.write(0, "complete", 1, 0, "completed", "is refused")
+            self.write(0, "", 1, 1, "", "goes through unheard", together=True)
+            self.write(0, "complete", 1, 0, "completed", "is refused", together=True)
             while any(known.status == "running" for known in self.jobs.values()):
-                self.write(0, "complete", 0, 0, "completed", "works")
+                self.write(0, "complete", 0, 0, "completed", "works", together=False)
         self.all_that_is_late_arrives()
         self.all_is_as_the_model_says()
         assert not Job.objects.unfinished().exists()

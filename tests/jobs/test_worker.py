@@ -1,17 +1,18 @@
 """The worker's loop against runs that say what the test wants: what is written, and what is not."""
 
-import itertools
 import socket
 import threading
 import time
 
 import pytest
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, DataError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 
-from jobs import worker
+from jobs import reports, worker
 from jobs.models import Job
 from workflows import engine
+from workflows.fields import JSONTextField
+from workflows.models import WorkflowRevision
 
 pytestmark = pytest.mark.django_db
 
@@ -227,6 +228,17 @@ def test_a_job_whose_shared_process_ended_goes_back_uncharged_and_runs_alone_fro
     assert reasons == [None, None, "resident_ended", None, None]
 
 
+def written_in_vain(write):
+    """What it writes is rolled back."""
+
+    def refuse(found):
+        with transaction.atomic():
+            write(found)
+            raise DatabaseError("the database is away")
+
+    return refuse
+
+
 @pytest.mark.django_db(transaction=True)  # the worker closes a connection that failed it
 def test_an_answer_that_the_database_did_not_take_is_written_on_the_next_round(make_job, runs, monkeypatch):
     job = make_job()
@@ -239,6 +251,7 @@ def test_an_answer_that_the_database_did_not_take_is_written_on_the_next_round(m
             raise DatabaseError("the database is away")
 
     monkeypatch.setattr(Job, "complete", complete_later)
+    monkeypatch.setattr(reports, "write", written_in_vain(reports.write))
 
     worker.work()
 
@@ -248,25 +261,31 @@ def test_an_answer_that_the_database_did_not_take_is_written_on_the_next_round(m
     assert [event.seq for event in job.events.order_by("seq")] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_news_whose_commit_went_through_unheard_is_not_written_twice(make_job, runs, monkeypatch):
-    job = make_job()
-    runs.append(ScriptedRun([started(), token("你")], [token("好"), finished(), RESULT]))
-    record, commit, calls = Job.record, connection.commit, itertools.count(1)
+def heard_nothing_of(write, calls=1):
+    """The first so many of its commits go through, but the answer is lost."""
+    left, commit = iter([True] * calls), connection.commit
 
     def commit_unheard():
         commit()
         connection.commit = commit
         raise OperationalError("the connection was lost")
 
-    def record_unheard(self, **news):
-        call = next(calls)
-        assert call < 10, "it is tried for ever"
-        record(self, **news)
-        if call == 1:
+    def unheard(*args, **kwargs):
+        if next(left, False):
             connection.commit = commit_unheard
+        return write(*args, **kwargs)
 
-    monkeypatch.setattr(Job, "record", record_unheard)
+    return unheard
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("careful", [False, True])
+def test_news_whose_commit_went_through_unheard_is_not_written_twice(make_job, runs, monkeypatch, careful):
+    job = make_job()
+    runs.append(ScriptedRun([started(), token("你")], [token("好"), finished(), RESULT]))
+    monkeypatch.setattr(reports, "write", heard_nothing_of(reports.write))
+    if careful:
+        monkeypatch.setattr(worker.Supervisor, "_settle", heard_nothing_of(worker.Supervisor._settle))
 
     worker.work()
 
@@ -275,6 +294,87 @@ def test_news_whose_commit_went_through_unheard_is_not_written_twice(make_job, r
     assert job.steps.get().status == "completed"
     kinds = [event.data.get("text", event.kind) for event in job.events.order_by("seq")]
     assert kinds == ["state", "state", "step", "你", "好", "step", "state"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_result_whose_commit_went_through_unheard_stays_as_it_is(make_job, runs, monkeypatch):
+    job = make_job()
+    runs.append(ScriptedRun([started(), finished(), RESULT]))
+    monkeypatch.setattr(reports, "write", heard_nothing_of(reports.write))
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.result, job.attempt) == ("completed", {"text": "好"}, 1)
+    assert [event.seq for event in job.events.order_by("seq")] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_answer_that_can_not_be_stored_does_not_keep_the_others_from_it(make_job, runs, monkeypatch):
+    good, bad, better = make_job(), make_job(), make_job()
+    runs.extend([ScriptedRun([RESULT]), ScriptedRun([{"kind": "result", "result": "坏"}]), ScriptedRun([RESULT])])
+    stored = JSONTextField.get_prep_value
+
+    def refuse_some(self, value):
+        if value == "坏":
+            raise DataError("it is too much")
+        return stored(self, value)
+
+    monkeypatch.setattr(JSONTextField, "get_prep_value", refuse_some)
+
+    worker.work()
+
+    for job in (good, bad, better):
+        job.refresh_from_db()
+    assert [job.status for job in (good, bad, better)] == ["completed", "failed", "completed"]
+    assert (bad.error_code, bad.error_message) == ("result_not_stored", "The database: it is too much")
+
+
+def test_a_job_that_was_taken_over_is_dropped_and_the_others_written(make_job, runs, monkeypatch):
+    ours, lost = make_job(), make_job()
+    lost_run = ScriptedRun([started()], [finished(), RESULT])
+    runs.extend([ScriptedRun([started(), finished(), RESULT]), lost_run])
+    write = reports.write
+
+    def take_over(found):
+        Job.objects.filter(pk=lost.pk).update(attempt=2)
+        return write(found)
+
+    monkeypatch.setattr(reports, "write", take_over)
+
+    worker.work()
+
+    ours.refresh_from_db(), lost.refresh_from_db()
+    assert (ours.status, lost.status) == ("completed", "running")
+    assert lost_run.killed
+    assert lost_run.batches, "it was to be ended at once"
+    assert (lost.steps.count(), lost.events.count()) == (0, 2)
+
+
+def test_a_step_that_the_answer_overtook_is_marked_as_stopped(make_job, runs):
+    job = make_job()
+    runs.append(ScriptedRun([started(), RESULT]))
+
+    worker.work()
+
+    job.refresh_from_db()
+    assert (job.status, job.steps.get().status) == ("completed", "stopped")
+
+
+def test_many_runs_are_written_in_few_transactions(make_job, make_workflow, runs, django_assert_max_num_queries):
+    workflow = make_workflow()
+    jobs = [make_job(workflow=workflow) for _ in range(20)]
+    runs.extend(ScriptedRun([started(), finished(), RESULT]) for _ in jobs)
+    WorkflowRevision.known(jobs[0].revision_id)  # known from an earlier job
+
+    # To claim: 4, and a look that finds no more. To write: one for each job, and 2. Transactions begin and end.
+    with django_assert_max_num_queries(32):
+        worker.work()
+
+    assert {job.status for job in Job.objects.all()} == {"completed"}
+    for job in jobs:
+        assert [event.seq for event in job.events.order_by("seq")] == [1, 2, 3, 4, 5]
+        assert job.steps.get().status == "completed"
 
 
 def test_a_drain_hands_back_what_does_not_end_in_time(make_job, runs, monkeypatch, settings):

@@ -1,0 +1,78 @@
+"""Rows that are inserted by a statement of our own are those that Django would have inserted."""
+
+from datetime import UTC, datetime
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from aiworkflow_project.db.inserts import insert
+from jobs.models import Job, JobEvent, JobStep
+
+pytestmark = pytest.mark.django_db
+
+ODD = ["", "'; --", "\\", "问答🙂", "%s %%", "\0", "\ufdd0", {"a": [1, 2.5, None, True, "\0"]}, None]
+
+
+def rows_of(model) -> list[dict]:
+    return list(model.objects.order_by("pk").values())
+
+
+def test_every_column_holds_what_bulk_create_writes(make_job):
+    pattern = make_job(name="第一个 %s", result=None)
+    moments = [timezone.now(), datetime(2026, 11, 28, 23, 59, 59, 999_999, tzinfo=UTC)]
+    alike = {
+        field.attname: getattr(pattern, field.attname) for field in Job._meta.concrete_fields if field.name != "id"
+    }
+    made = [
+        Job(**alike | {"trigger_data": odd, "available_at": moments[number % 2], "request_id": f"{number}"})
+        for number, odd in enumerate(ODD[:-1])
+    ]
+
+    insert(made)
+    ours = {row["id"]: row for row in rows_of(Job)}
+    Job.objects.filter(pk__in=[job.pk for job in made]).delete()
+    Job.objects.bulk_create(made)
+
+    assert ours == {row["id"]: row for row in rows_of(Job)}
+    assert not any(job._state.adding for job in made)
+
+
+def test_texts_and_values_come_back(make_job):
+    job = make_job()
+    steps = [
+        JobStep(
+            job=job, attempt=1, position=number, component="步", component_type="x.Y", started_at=timezone.now(),
+            output_preview=odd, error_message=odd if isinstance(odd, str) else "",
+        )
+        for number, odd in enumerate(ODD)
+    ]  # fmt: skip
+
+    insert(steps)
+
+    found = job.steps.order_by("position")
+    assert [step.output_preview for step in found] == ODD
+    assert [step.error_message for step in found] == [odd if isinstance(odd, str) else "" for odd in ODD]
+    assert len({step.pk for step in found}) == len(ODD)
+
+
+def test_more_rows_than_a_statement_takes_are_all_inserted(make_job, monkeypatch, django_assert_num_queries):
+    job = make_job()
+    monkeypatch.setattr(connection.ops, "bulk_batch_size", lambda fields, rows: 3)
+
+    with django_assert_num_queries(4):
+        insert([JobEvent(job=job, seq=seq, kind="token", data={}) for seq in range(2, 12)])
+
+    assert [event.seq for event in job.events.order_by("seq")] == list(range(1, 12))
+
+
+def test_nothing_is_inserted_by_no_statement(django_assert_num_queries):
+    with django_assert_num_queries(0):
+        insert([])
+
+
+def test_what_the_database_refuses_is_an_error(make_job):
+    job = make_job()
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert([JobEvent(job=job, seq=1, kind="state", data={})])
