@@ -7,6 +7,7 @@ and a stop drains within a bound. The sweep, retention and the runner's keeper a
 its pools.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -51,6 +52,9 @@ def serve() -> int:
     except Exception as error:  # whatever the broker's client raises
         raise RuntimeError(f"The queue at QUEUE_URL does not answer: {error}") from error
     cluster, caretaker = HardenedCluster(), Caretaker()
+    # What has been imported stays: nobody need look through it for garbage, and its pages are shared with the workers.
+    gc.collect()
+    gc.freeze()
     try:
         while True:
             cluster.start()

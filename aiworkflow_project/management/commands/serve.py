@@ -1,6 +1,7 @@
 """`manage.py serve`: the web server, with a runner beside it that checks new definitions."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -48,6 +49,9 @@ class Command(BaseCommand):
 
         from aiworkflow_project.asgi import application, close
 
+        # What has been imported stays: nobody need look through it for garbage, again and again.
+        gc.collect()
+        gc.freeze()
         server = Server(
             application,
             address=host,
