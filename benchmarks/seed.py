@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection, transaction
 
 from accounts.models import Workspace
+from aiworkflow_project.db import statistics
 from jobs import search
 from jobs.models import Job
 from tests import descriptions
@@ -41,7 +42,9 @@ def fill(rows: int) -> list[Workflow]:
         for statement in indexes:
             cursor.execute(statement)
         search.ensure(connection.alias)
-        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
+        if connection.vendor == "postgresql":
+            cursor.execute("VACUUM ANALYZE")
+    statistics.gather()
     return workflows
 
 

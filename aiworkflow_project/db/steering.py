@@ -14,7 +14,7 @@ from django.db.models.sql.where import WhereNode
 
 from aiworkflow_project.db.counts import Counting
 
-FEW = 1_000  # are sorted within milliseconds
+PAGE = 100  # rows that are asked for at a time, or about as many
 
 
 class Hidden(Func):
@@ -35,13 +35,24 @@ def steered(queryset, columns: list[str], within: str):
     counted = Counting(queryset).capped()
     if counted.more:
         return _hiding(queryset, lambda name: name not in (within, *columns))
-    if counted.number > FEW:
+    if not _is_sorted_sooner(queryset, counted.number):
         return queryset
     order = [OrderBy(Hidden(F(part.expression.name)), part.descending, part.nulls_first, part.nulls_last)
              for part in map(as_order, queryset.query.order_by)]  # fmt: skip
     # The key stays in sight: the rows that a search has found are looked up by it.
     key = queryset.model._meta.pk.name
     return _hiding(queryset, lambda name: name in columns and name != key).order_by(*order)
+
+
+def _is_sorted_sooner(queryset, found: int) -> bool:
+    """Whether it takes less to look up all that is found than to walk along the order until there is a page of it.
+
+    Either way a row at a time is looked up; of all `rows` in the table a page is among the first `rows * PAGE / found`.
+    """
+    with connections[queryset.db].cursor() as cursor:
+        cursor.execute(f"SELECT max(rowid) FROM {queryset.model._meta.db_table}")  # noqa: S608 - how many, without counting
+        rows = cursor.fetchone()[0] or 0
+    return found * found <= rows * PAGE
 
 
 def _is_served(model, filters, columns: list[str], within: str) -> bool:

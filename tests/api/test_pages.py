@@ -182,11 +182,11 @@ def test_counting_is_exact_or_not_at_all_told(api):
     assert (error["field"], error["code"]) == ("count", "invalid_choice")
 
 
-@pytest.mark.parametrize("few", [1000, 5, 0])
+@pytest.mark.parametrize("size", [1000, 5, 0])
 @pytest.mark.parametrize("most", [10_000, 5])
 @pytest.mark.parametrize("order_by", ["job_name_str", "completed_at_time", "created_at_time"])
-def test_whichever_index_a_list_is_read_by_it_is_the_same(api, jobs, monkeypatch, few, most, order_by):
-    monkeypatch.setattr(steering, "FEW", few)
+def test_whichever_index_a_list_is_read_by_it_is_the_same(api, jobs, monkeypatch, size, most, order_by):
+    monkeypatch.setattr(steering, "PAGE", size)
     monkeypatch.setattr(counts, "COUNT_AT_MOST", most)
     lists._kept.clear()
     params = {"status": "completed,failed", "created_after": "2020-01-01T00:00:00Z", "order_by": order_by}

@@ -1,9 +1,11 @@
 """What only SQLite does to us."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 
-from aiworkflow_project.db import statistics
+from aiworkflow_project.db import statistics, steering
 from jobs import search
 from jobs.models import Job
 
@@ -30,3 +32,72 @@ def test_statistics_tell_how_the_jobs_are_indexed(make_job):
     with connection.cursor() as cursor:
         cursor.execute("SELECT idx FROM sqlite_stat1 WHERE tbl = %s", [Job._meta.db_table])
         assert {index.name for index in Job._meta.indexes} <= {name for (name,) in cursor.fetchall()}
+
+
+@pytest.fixture
+def crowd(make_job, make_workflow):
+    """Two thousand jobs of one workflow, of which one in a hundred failed, and three of another."""
+    of_many, of_few = make_workflow(), make_workflow()
+    pattern = make_job(workflow=of_many, status="completed")
+    values = {
+        field.attname: getattr(pattern, field.attname) for field in Job._meta.concrete_fields if field.name != "id"
+    }
+    moments = [pattern.created_at - timedelta(seconds=second) for second in range(2_000)]
+    Job.objects.bulk_create(
+        Job(**values | {"created_at": at, "updated_at": at, "status": "completed" if number % 100 else "failed"})
+        for number, at in enumerate(moments)
+    )
+    for number in range(3):
+        make_job(workflow=of_few, status="failed" if number else "completed")
+    statistics.gather()
+    return of_many, of_few
+
+
+def plan_of(jobs, order: str) -> str:
+    found = jobs.order_by(f"-{order}", "-id")
+    queryset = steering.steered(found, [order, "id"], "workspace")
+    plan = queryset[:100].explain()
+    assert list(queryset) == list(found)
+    return plan
+
+
+@pytest.mark.django_db
+def test_few_jobs_are_found_by_their_filter_and_sorted(crowd):
+    workspace = crowd[1].workspace_id
+    of_few = Job.objects.filter(workspace=workspace, workflow=crowd[1])
+
+    plan = plan_of(of_few, "updated_at")
+
+    assert "job_by_workflow" in plan
+    assert "TEMP B-TREE" in plan
+
+
+@pytest.mark.django_db
+def test_many_jobs_are_found_by_walking_along_their_order(crowd):
+    of_many = Job.objects.filter(workspace=crowd[0].workspace_id, workflow=crowd[0])
+
+    plan = plan_of(of_many.exclude(status="failed").filter(status="completed"), "updated_at")
+
+    assert "job_by_change" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.django_db
+def test_filters_that_an_index_has_before_the_order_are_left_to_it(crowd, django_assert_num_queries):
+    failed = Job.objects.filter(workspace=crowd[0].workspace_id, workflow=crowd[0], status="failed")
+
+    with django_assert_num_queries(2):  # nothing is counted: the list and its plan
+        plan = plan_of(failed, "created_at")
+
+    assert "job_by_workflow_status" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.django_db
+def test_what_a_search_found_is_looked_up_by_its_key(crowd):
+    workspace = crowd[0].workspace_id
+    Job.objects.filter(workflow=crowd[1]).update(name="四月的 batch")
+
+    plan = plan_of(Job.objects.filter(workspace=workspace, status="failed").named_like("batch"), "updated_at")
+
+    assert "id=?" in plan
