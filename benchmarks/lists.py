@@ -4,7 +4,7 @@
 
 Makes a database for each, fills it, and times the first page (100 rows) in the database and over HTTP, best of three.
 Prints what takes longer than `--over` milliseconds in the database, and the slowest of each filter. The plans at the
-largest size go to benchmarks/plans/.
+largest size go to benchmarks/plans/, those that are alike once.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def inside(rows: int, database: str, over: float, plans: bool) -> None:
 def _measure(filters: dict, web, over: float, plans: Path | None) -> None:
     from jobs.api.views import JobViewSet
 
-    told, written, slow, total = {}, [], 0, 0
+    told, written, slow, total = {}, {}, 0, 0
     for name, params in filters.items():
         for order_by in JobViewSet.ordering_choices:
             for order in ("desc",) if params else ("desc", "asc"):
@@ -90,14 +90,14 @@ def _measure(filters: dict, web, over: float, plans: Path | None) -> None:
                     slow += 1
                     print(f"  slow: {name:24} {order_by} {order:5} {milliseconds:8.1f} ms", flush=True)
                 if plans and order == "desc":
-                    written += [f"## {name}, by {order_by}", "", *_plans(queries), ""]
+                    written.setdefault("\n".join(_plans(queries)), []).append(f"{name} by {order_by}")
     print(f"  {'':24}{'in the database':>18}{'over HTTP':>12}   slowest order, of {total} cases {slow} slow")
     for name, found in told.items():
         worst = max(found)
         print(f"  {name:24}{worst[0]:15.1f} ms{max(one[1] for one in found):9.1f} ms   {worst[2]}")
     if plans:
         plans.parent.mkdir(exist_ok=True)
-        plans.write_text("\n".join(written))
+        plans.write_text("\n".join(f"## {'; '.join(alike)}\n\n{plan}\n" for plan, alike in written.items()))
 
 
 def _best_of_three(measure) -> float:
@@ -143,7 +143,7 @@ def _plans(queries: list[str]) -> list[str]:
         for sql in queries:
             if connection.vendor == "postgresql":
                 cursor.execute(f"EXPLAIN (COSTS OFF) {sql}")
-                found += [f"    {line}" for (line,) in cursor.fetchall()]
+                found += [f"    {line}" for (line,) in cursor.fetchall() if ": " not in line]  # without conditions
             else:
                 cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
                 found += [f"    {row[3]}" for row in cursor.fetchall()]
