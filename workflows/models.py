@@ -156,7 +156,7 @@ class WorkflowRevision(models.Model):
     @staticmethod
     @lru_cache(maxsize=64)
     def known(pk: uuid.UUID) -> "WorkflowRevision":
-        """The revision, kept in memory for the next who asks: it never changes, and every job needs its own."""
+        """The revision, in memory for the next who asks: it never changes. It is shared: nobody may change it."""
         return WorkflowRevision.objects.get(pk=pk)
 
     @staticmethod
