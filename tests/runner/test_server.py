@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import time
@@ -12,6 +13,7 @@ import pytest
 from tests.runner.conftest import alive, follow, pipeline, run_request, until
 from workflows.engine import client
 from workflows.engine.errors import RunnerLost
+from workflows.engine.runner.server import Server
 
 
 def test_a_run_that_sleeps_past_its_time_is_ended(runner):
@@ -212,6 +214,38 @@ def test_eighty_runs_at_once_all_answer(runner):
 
     assert results == [f"第{i}个" for i in range(80)]
     assert until(lambda: not runner.children() and not runner.scratch())
+
+
+def test_what_is_told_of_one_that_is_gone_is_not_taken_for_its_successor_under_the_same_number(tmp_path):
+    server = Server(str(tmp_path / "runner.sock"), 0, iter(()))
+    (one, its_peer), (other, its_other_peer) = socket.socketpair(), socket.socketpair()
+    number, told = other.fileno(), []
+
+    def replace(events):
+        server.unwatch(number)
+        other.close()
+        successor = os.dup(one.fileno())
+        assert successor == number
+        server.watch(successor, select.EPOLLIN, lambda events: told.append("successor"))
+
+    server.watch(one.fileno(), select.EPOLLIN, replace)
+    server.watch(number, select.EPOLLIN, lambda events: told.append("other"))
+    its_peer.send(b"!"), its_other_peer.send(b"!")
+
+    class Both:
+        """epoll in the order that matters: first the one that replaces the other."""
+
+        def poll(self, patience):
+            return sorted(epoll.poll(patience), key=lambda found: found[0] == number)
+
+        def __getattr__(self, name):
+            return getattr(epoll, name)
+
+    epoll, server.epoll = server.epoll, Both()
+    server._turn()
+
+    assert told == []
+    os.close(number)
 
 
 def test_a_ping_says_who_answers(runner):

@@ -99,9 +99,10 @@ class Server:
             self._leave()
 
     def _turn(self) -> None:
-        for fd, events in self.epoll.poll(self._patience()):
-            handler = self.handlers.get(fd)  # an earlier event of this turn may have closed it
-            if handler:
+        said = [(fd, self.handlers.get(fd), events) for fd, events in self.epoll.poll(self._patience())]
+        for fd, handler, events in said:
+            # An earlier one of this turn may have closed it, and its number may be another's by now.
+            if handler and self.handlers.get(fd) is handler:
                 handler(events)
         now = time.monotonic()
         for child in list(self.children.values()):
