@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from aiworkflow_project.db.conflicts import locked, retried
 from aiworkflow_project.db.counts import Count, capped
-from jobs.models import Job, JobBatch, JobEvent
+from aiworkflow_project.db.inserts import insert
+from jobs.models import Job, JobBatch
 from jobs.services import InactiveWorkflow, accept, as_before, new_job
 from workflows import engine
 from workflows.models import Workflow
@@ -128,13 +129,13 @@ def _unasked(jobs):
 @retried
 def _cancel_pending(jobs, most: int) -> int:
     with transaction.atomic():
-        found = list(_some_locked(jobs.pending(), "attempt", "event_seq", most=most))
+        found = list(_some_locked(jobs.pending(), "attempt", "event_seq", "error_code", most=most))
         now = timezone.now()
         ended = {"status": Job.Status.CANCELLED, "completed_at": now, "updated_at": now}
         Job.objects.filter(pk__in=[job.pk for job in found]).update(event_seq=F("event_seq") + 1, **ended)
         for job in found:
             job.status, job.event_seq = Job.Status.CANCELLED, job.event_seq + 1
-        JobEvent.objects.bulk_create(job.state_event() for job in found)
+        insert([job.state_event() for job in found])
     return len(found)
 
 

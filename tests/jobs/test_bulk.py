@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from jobs import bulk
-from jobs.models import Job, JobBatch
+from jobs.models import Job, JobBatch, JobEvent
 from workflows import engine
 
 pytestmark = pytest.mark.django_db
@@ -155,3 +155,14 @@ def test_a_retry_of_many_takes_the_oldest_and_says_that_others_are_left(make_job
 
     assert {job.retry_of_id for job in done.jobs} == {jobs[2].pk, jobs[0].pk}
     assert done.more
+
+
+def test_pending_jobs_are_cancelled_with_few_queries(make_job, make_workflow, django_assert_max_num_queries):
+    workflow = make_workflow()
+    for _ in range(20):
+        make_job(workflow=workflow)
+
+    with django_assert_max_num_queries(15):
+        assert bulk.cancel_all(Job.objects.all()).pending == 20
+
+    assert {event.data["status_str"] for event in JobEvent.objects.filter(seq=2)} == {"cancelled"}
