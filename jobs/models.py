@@ -385,15 +385,18 @@ class Job(models.Model):
             ended = [*ended, *(step for step in new if step.position in known)]
             new = [step for step in new if step.position not in known]
         for seq, event in enumerate(events, start=last - len(events) + 1):
-            # Without the key that a transaction gave it which was rolled back: it may be another's by now.
-            event.pk, event.job_id, event.seq = None, self.pk, seq
-        JobEvent.objects.bulk_create(events)
+            event.job_id, event.seq = self.pk, seq
+        insert(events)
         for step in new:
-            step.pk, step.job_id, step.attempt = None, self.pk, self.attempt
-        JobStep.objects.bulk_create(new)
-        for step in ended:  # by position: not every database tells the keys that a bulk insert made
-            self.steps.filter(attempt=self.attempt, position=step.position).update(**step.ending())
+            step.job_id, step.attempt = self.pk, self.attempt
+        insert(new)
+        self.end_steps(ended)
         self.event_seq = last
+
+    def end_steps(self, ended: list["JobStep"]) -> None:
+        """Write how steps of this attempt ended. By position: their keys are not read back when they are inserted."""
+        for step in ended:
+            self.steps.filter(attempt=self.attempt, position=step.position).update(**step.ending())
 
     def complete(self, result, seconds: float) -> None:
         self._finish(Job.Status.COMPLETED, seconds, result=result)

@@ -38,8 +38,7 @@ def write(reports: list[Report]) -> list[Report]:
         insert([event for report in written for event in _numbered(report)])
         insert([step for report in written for step in _placed(report)])
         for report in written:
-            for step in report.ended:  # by position: not every database tells the keys that a bulk insert made
-                report.job.steps.filter(attempt=report.job.attempt, position=step.position).update(**step.ending())
+            report.job.end_steps(report.ended)
     for report in written:
         report.job.event_seq = _last(report)
         if report.is_complete:

@@ -268,8 +268,8 @@ class Supervisor:
 
     def _follow(self) -> None:
         """Read what the runs have to say, write it, and conclude those that are over."""
-        many = len(self.attempts) > FEW
-        left = self.written + GATHER - time.monotonic() if many else 0.0
+        gather_until = self.written + GATHER if len(self.attempts) > FEW else 0.0
+        left = gather_until - time.monotonic()
         for key, _events in self.selector.select(left if left > 0 else TICK):
             attempt = key.data
             try:
@@ -280,7 +280,7 @@ class Supervisor:
             if attempt.is_over:
                 attempt.over = time.monotonic()
                 self.selector.unregister(attempt.run)
-        if many and time.monotonic() < self.written + GATHER:
+        if time.monotonic() < gather_until:
             return
         self._report()
         for attempt in list(self.attempts):

@@ -16,32 +16,24 @@ def insert(rows: list[models.Model]) -> None:
     """
     if not rows:
         return
-    model = type(rows[0])
-    fields = _fields(model)
-    at_once = connection.ops.bulk_batch_size(list(fields), rows)
+    fields, head, places = _statement(type(rows[0]), connection.vendor)
+    at_once = connection.ops.bulk_batch_size(fields, rows)
     with connection.cursor() as cursor:
         for first in range(0, len(rows), at_once):
             some = rows[first : first + at_once]
             values = [
                 field.get_db_prep_save(field.pre_save(row, add=True), connection) for row in some for field in fields
             ]
-            cursor.execute(_head(model, connection.vendor) + ", ".join([_placeholders(model)] * len(some)), values)
+            cursor.execute(head + ", ".join([places] * len(some)), values)
     for row in rows:
         row._state.adding, row._state.db = False, connection.alias
 
 
 @cache
-def _fields(model: type[models.Model]) -> tuple[models.Field, ...]:
-    return tuple(field for field in model._meta.local_concrete_fields if not isinstance(field, models.AutoField))
-
-
-@cache
-def _placeholders(model: type[models.Model]) -> str:
-    return f"({', '.join(['%s'] * len(_fields(model)))})"
-
-
-@cache
-def _head(model: type[models.Model], vendor: str) -> str:
+def _statement(model: type[models.Model], vendor: str) -> tuple[list[models.Field], str, str]:
+    """The fields that are written, the statement up to its rows, and the places of a row's values."""
+    fields = [field for field in model._meta.local_concrete_fields if not isinstance(field, models.AutoField)]
     name = connection.ops.quote_name
-    columns = ", ".join(name(field.column) for field in _fields(model))
-    return f"INSERT INTO {name(model._meta.db_table)} ({columns}) VALUES "  # noqa: S608 - of names only
+    columns = ", ".join(name(field.column) for field in fields)
+    head = f"INSERT INTO {name(model._meta.db_table)} ({columns}) VALUES "  # noqa: S608 - of names only
+    return fields, head, f"({', '.join(['%s'] * len(fields))})"

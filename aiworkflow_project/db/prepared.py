@@ -44,15 +44,22 @@ def _with(values, fields, places, parameters, connection) -> list:
     return parameters
 
 
-class Prepared:
+class _Compiled:
+    def __init__(self, build, *fields):
+        self._build, self._fields = build, fields
+        self._by_vendor = {}
+
+    def _of(self, connection):
+        if connection.vendor not in self._by_vendor:
+            self._by_vendor[connection.vendor] = self._compile(_samples(self._fields), connection)
+        return self._by_vendor[connection.vendor]
+
+
+class Prepared(_Compiled):
     """`build(*values)` is a queryset in which each value, of the model field named in `fields`, occurs as a parameter.
 
     Its SQL must not depend on the values. Calling it with values gives the list of results.
     """
-
-    def __init__(self, build, *fields):
-        self._build, self._fields = build, fields
-        self._compiled = {}  # by vendor
 
     def __call__(self, *values) -> list:
         compiled = self._of(connections["default"])
@@ -73,44 +80,34 @@ class Prepared:
         """The first result, or None."""
         return next(iter(self(*values)), None)
 
-    def _of(self, connection):
-        if connection.vendor not in self._compiled:
-            samples = _samples(self._fields)
-            queryset = self._build(*samples)
-            compiler = queryset.query.get_compiler(using=queryset.db)
-            try:
-                sql, parameters = compiler.as_sql()
-            except EmptyResultSet:  # nothing can be found, whatever the values
-                return self._compiled.setdefault(connection.vendor, None)
-            places = _places(self._fields, samples, parameters, connection)
-            converters = compiler.get_converters([column[0] for column in compiler.select])
-            self._compiled[connection.vendor] = queryset, compiler, converters, sql, parameters, places
-        return self._compiled[connection.vendor]
+    def _compile(self, samples, connection):
+        queryset = self._build(*samples)
+        compiler = queryset.query.get_compiler(using=queryset.db)
+        try:
+            sql, parameters = compiler.as_sql()
+        except EmptyResultSet:  # nothing can be found, whatever the values
+            return None
+        places = _places(self._fields, samples, parameters, connection)
+        converters = compiler.get_converters([column[0] for column in compiler.select])
+        return queryset, compiler, converters, sql, parameters, places
 
 
-class PreparedUpdate:
+class PreparedUpdate(_Compiled):
     """`build(*values)` is a queryset and what of it is changed, each value as in `Prepared`, or None where the field
     may be.
 
     Calling it with values gives the number of rows that were changed.
     """
 
-    def __init__(self, build, *fields):
-        self._build, self._fields = build, fields
-        self._compiled = {}  # by vendor
-
     def __call__(self, *values) -> int:
-        sql, parameters, places = self._of(connection.vendor)
+        sql, parameters, places = self._of(connection)
         with connection.cursor() as cursor:
             cursor.execute(sql, _with(values, self._fields, places, parameters, connection))
             return cursor.rowcount
 
-    def _of(self, vendor: str):
-        if vendor not in self._compiled:
-            samples = _samples(self._fields)
-            queryset, changes = self._build(*samples)
-            query = queryset.query.chain(UpdateQuery)
-            query.add_update_values(changes)
-            sql, parameters = query.get_compiler(using=connection.alias).as_sql()
-            self._compiled[vendor] = sql, parameters, _places(self._fields, samples, parameters, connection)
-        return self._compiled[vendor]
+    def _compile(self, samples, connection):
+        queryset, changes = self._build(*samples)
+        query = queryset.query.chain(UpdateQuery)
+        query.add_update_values(changes)
+        sql, parameters = query.get_compiler(using=connection.alias).as_sql()
+        return sql, parameters, _places(self._fields, samples, parameters, connection)
