@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 BACKENDS = {
     "sqlite": ("django.db.backends.sqlite3", None, {"aiosqlite", "pysqlite"}),
     "postgresql": (
-        "django.db.backends.postgresql",
+        "aiworkflow_project.db.postgresql",
         5432,
         {"asyncpg", "psycopg", "psycopg_async", "psycopg2", "pg8000", "aiopg"},
     ),

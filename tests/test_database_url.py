@@ -14,7 +14,7 @@ SECRET = "geheim密码"
 
 SQLITE, POSTGRESQL, MYSQL = (
     "django.db.backends.sqlite3",
-    "django.db.backends.postgresql",
+    "aiworkflow_project.db.postgresql",
     "aiworkflow_project.db.mysql",
 )
 

@@ -4,7 +4,10 @@ import json
 from dataclasses import dataclass
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connections
+from django.db import connection
+from django.db.models import Value
+
+from aiworkflow_project.db import prepared
 
 COUNT_AT_MOST = 10_000
 
@@ -24,39 +27,52 @@ class Count:
 
 
 class Counting:
-    """The rows of a queryset, to be counted as often as needed: its SQL is made once."""
+    """The rows of a queryset, to be counted as often as needed: its SQL is made once.
+
+    That there are more than COUNT_AT_MOST, and how many more, is found out once: keep this for no longer than a list
+    may lag behind in that. Fewer are counted each time.
+    """
 
     def __init__(self, queryset):
-        self._using = queryset.db
+        self._more, self._estimate = False, None
         try:
-            self._sql, self._parameters = queryset.order_by().values("pk").query.sql_with_params()
+            # Nothing of the rows is asked for, so that an index will do.
+            self._sql, self._parameters = queryset.order_by().values(found=Value(1)).query.sql_with_params()
         except EmptyResultSet:  # nothing can be found, and there is no SQL to find it with
             self._sql = None
 
     def capped(self) -> Count:
         """Count without ever finding more than COUNT_AT_MOST + 1 rows."""
-        number = self._number(f" LIMIT {COUNT_AT_MOST + 1}")
-        return Count(min(number, COUNT_AT_MOST), number > COUNT_AT_MOST)
+        if not self._more:
+            number = self._number(f" LIMIT {COUNT_AT_MOST + 1}")
+            if number <= COUNT_AT_MOST:
+                return Count(number)
+            self._more = True
+        return Count(COUNT_AT_MOST, more=True)
 
     def exact(self) -> int:
         return self._number()
 
     def estimated(self) -> int:
         """How many rows of more than COUNT_AT_MOST there may be: PostgreSQL's guess, COUNT_AT_MOST on the others."""
-        connection = connections[self._using]
+        if self._estimate is None:
+            self._estimate = max(self._guess(), COUNT_AT_MOST)
+        return self._estimate
+
+    def _guess(self) -> int:
         if connection.vendor != "postgresql":
-            return COUNT_AT_MOST
+            return 0
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (FORMAT JSON) {self._sql}", self._parameters)
             [[found]] = cursor.fetchall()
         plans = json.loads(found) if isinstance(found, str) else found
-        return max(plans[0]["Plan"]["Plan Rows"], COUNT_AT_MOST)
+        return plans[0]["Plan"]["Plan Rows"]
 
     def _number(self, limit: str = "") -> int:
         if self._sql is None:
             return 0
-        with connections[self._using].cursor() as cursor:
-            cursor.execute(f"SELECT COUNT(*) FROM ({self._sql}{limit}) AS found", self._parameters)
+        with prepared.cursor() as cursor:
+            cursor.execute(*prepared.fixed(f"SELECT COUNT(*) FROM ({self._sql}{limit}) AS found", self._parameters))
             return cursor.fetchone()[0]
 
 

@@ -8,6 +8,8 @@ from functools import cache
 
 from django.db import connection, models
 
+from aiworkflow_project.db import prepared
+
 
 def insert(rows: list[models.Model]) -> None:
     """As `bulk_create` of new objects of one model; a key that the database makes is not read back.
@@ -18,7 +20,7 @@ def insert(rows: list[models.Model]) -> None:
         return
     fields, head, places = _statement(type(rows[0]), connection.vendor)
     at_once = connection.ops.bulk_batch_size(fields, rows)
-    with connection.cursor() as cursor:
+    with prepared.cursor() if len(rows) == 1 else connection.cursor() as cursor:
         for first in range(0, len(rows), at_once):
             some = rows[first : first + at_once]
             values = [

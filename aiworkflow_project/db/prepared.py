@@ -3,12 +3,12 @@
 Building a queryset and turning it into SQL costs Django several times what the database takes to answer it.
 """
 
-import copy
 import uuid
 from datetime import UTC, datetime
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connection, connections, models
+from django.db import connection, models
+from django.db.models.query import ValuesIterable, get_related_populators
 from django.db.models.sql import UpdateQuery
 
 
@@ -29,13 +29,13 @@ def _samples(fields: tuple[models.Field, ...]) -> list:
     return [_sample(field.get_internal_type(), number) for number, field in enumerate(fields, 1)]
 
 
-def _places(fields, samples, parameters, connection) -> list[list[int]]:
+def _places(fields, samples, parameters) -> list[list[int]]:
     """Where among the parameters the value of each field stands."""
     stand = [field.get_db_prep_value(sample, connection) for field, sample in zip(fields, samples, strict=True)]
     return [[place for place, value in enumerate(parameters) if value == one] for one in stand]
 
 
-def _with(values, fields, places, parameters, connection) -> list:
+def _with(values, fields, places, parameters) -> list:
     """The parameters with the values put in their places."""
     parameters = list(parameters)
     for field, value, at in zip(fields, values, places, strict=True):
@@ -44,14 +44,26 @@ def _with(values, fields, places, parameters, connection) -> list:
     return parameters
 
 
+def cursor():
+    """A cursor for a statement that is executed again and again with the same text."""
+    return connection.prepared_cursor() if connection.vendor == "postgresql" else connection.cursor()
+
+
+def fixed(sql: str, parameters) -> tuple:
+    """The same for `cursor()`, with its values in the text where a server that keeps it shall plan for just these."""
+    if connection.vendor == "postgresql":
+        return connection.ops.compose_sql(sql, parameters), None
+    return sql, parameters
+
+
 class _Compiled:
     def __init__(self, build, *fields):
         self._build, self._fields = build, fields
         self._by_vendor = {}
 
-    def _of(self, connection):
+    def _of_this_vendor(self):
         if connection.vendor not in self._by_vendor:
-            self._by_vendor[connection.vendor] = self._compile(_samples(self._fields), connection)
+            self._by_vendor[connection.vendor] = self._compile(_samples(self._fields))
         return self._by_vendor[connection.vendor]
 
 
@@ -62,34 +74,60 @@ class Prepared(_Compiled):
     """
 
     def __call__(self, *values) -> list:
-        compiled = self._of(connections["default"])
+        compiled = self._of_this_vendor()
         if compiled is None:
             return []
-        queryset, compiler, converters, sql, parameters, places = compiled
-        connection = connections[queryset.db]
-        parameters = _with(values, self._fields, places, parameters, connection)
-        # Of its own, for another thread may be in the midst of the other.
-        compiler = copy.copy(compiler)
-        compiler.connection, compiler.as_sql = connection, lambda *_, **__: (sql, tuple(parameters))
-        compiler.get_converters = lambda _: converters
-        queryset = queryset._chain()
-        queryset.query.get_compiler = lambda *_, **__: compiler
-        return list(queryset._iterable_class(queryset))
+        sql, parameters, places, converters, result = compiled
+        if self._fields:
+            parameters = _with(values, self._fields, places, parameters)
+        with cursor() as found:
+            found.execute(sql, parameters)
+            rows = found.fetchall()
+        return [result(_converted(row, converters)) for row in rows] if converters else list(map(result, rows))
 
     def first(self, *values):
         """The first result, or None."""
         return next(iter(self(*values)), None)
 
-    def _compile(self, samples, connection):
+    def _compile(self, samples):
         queryset = self._build(*samples)
-        compiler = queryset.query.get_compiler(using=queryset.db)
+        compiler = queryset.query.get_compiler(using=connection.alias)
         try:
             sql, parameters = compiler.as_sql()
         except EmptyResultSet:  # nothing can be found, whatever the values
             return None
-        places = _places(self._fields, samples, parameters, connection)
+        places = _places(self._fields, samples, parameters)
+        if not self._fields:
+            sql, parameters = fixed(sql, parameters)
         converters = compiler.get_converters([column[0] for column in compiler.select])
-        return queryset, compiler, converters, sql, parameters, places
+        return sql, parameters, places, list(converters.items()), _reader(queryset, compiler)
+
+
+def _converted(row, converters) -> list:
+    row = list(row)
+    for place, (steps, expression) in converters:
+        for convert in steps:
+            row[place] = convert(row[place], expression, connection)
+    return row
+
+
+def _reader(queryset, compiler):
+    """What makes a result of a row, as Django's iterables of values and of models do."""
+    if queryset._iterable_class is ValuesIterable:
+        names = list(queryset.query.selected)
+        return lambda row: dict(zip(names, row, strict=True))
+    model, selected = compiler.klass_info["model"], compiler.klass_info["select_fields"]
+    own = slice(selected[0], selected[-1] + 1)
+    names = [column[0].target.attname for column in compiler.select[own]]
+    related = get_related_populators(compiler.klass_info, compiler.select, connection.alias)
+
+    def instance(row):
+        found = model.from_db(connection.alias, names, row[own])
+        for populator in related:
+            populator.populate(row, found)
+        return found
+
+    return instance
 
 
 class PreparedUpdate(_Compiled):
@@ -100,14 +138,14 @@ class PreparedUpdate(_Compiled):
     """
 
     def __call__(self, *values) -> int:
-        sql, parameters, places = self._of(connection)
-        with connection.cursor() as cursor:
-            cursor.execute(sql, _with(values, self._fields, places, parameters, connection))
-            return cursor.rowcount
+        sql, parameters, places = self._of_this_vendor()
+        with cursor() as changed:
+            changed.execute(sql, _with(values, self._fields, places, parameters))
+            return changed.rowcount
 
-    def _compile(self, samples, connection):
+    def _compile(self, samples):
         queryset, changes = self._build(*samples)
         query = queryset.query.chain(UpdateQuery)
         query.add_update_values(changes)
         sql, parameters = query.get_compiler(using=connection.alias).as_sql()
-        return sql, parameters, _places(self._fields, samples, parameters, connection)
+        return sql, parameters, _places(self._fields, samples, parameters)
