@@ -7,12 +7,12 @@ from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from aiworkflow_project.db.conflicts import retried
-from aiworkflow_project.db.inserts import insert
+from aiworkflow_project.db.inserts import insert, notify
 from jobs.admission import admit
 from jobs.models import InvalidTransition, Job
 from workflows import engine
@@ -69,15 +69,12 @@ def new_job(workflow: Workflow, trigger_data: dict, *, control: dict | None = No
 
 
 def accept(jobs: list[Job]) -> None:
-    """Save new jobs of one workflow, and once that is committed let them in and wake workers.
-
-    To be called in a transaction, which may hold what else belongs to them.
-    """
-    insert(jobs)
-    insert([job.state_event() for job in jobs])
-    # Nothing that fails from here on loses a job: the sweep finds what was not let in, and what nobody woke up for.
+    """Save new jobs of one workflow, all or none, and once that is committed let them in and wake workers."""
     waits, request_id = {job.waits_for for job in jobs}, jobs[0].request_id
-    if Job.WaitsFor.WORKER in waits:
+    ready = Job.WaitsFor.WORKER in waits
+    insert(jobs, [job.state_event() for job in jobs], channel=CHANNEL if ready and not settings.QUEUE_URL else "")
+    # Nothing that fails from here on loses a job: the sweep finds what was not let in, and what nobody woke up for.
+    if ready and settings.QUEUE_URL:
         wake_workers(len(jobs), request_id)
     if Job.WaitsFor.ROOM in waits:
         transaction.on_commit(partial(_let_in, jobs[0].workflow_id, request_id), robust=True)
@@ -95,10 +92,12 @@ def submit(workflow: Workflow, trigger_data: dict, *, also: Callable[[Job], None
     `also` is called in the same transaction, with the saved job: both are kept, or neither.
     """
     job = new_job(workflow, trigger_data, **fields)
+    if also is None:
+        accept([job])
+        return job
     with transaction.atomic():
         accept([job])
-        if also:
-            also(job)
+        also(job)
     return job
 
 
@@ -133,9 +132,8 @@ def wake_workers(jobs: int, request_id: str = "") -> None:
     """
     if settings.QUEUE_URL:
         transaction.on_commit(partial(_send, min(jobs, settings.WORKERS), request_id), robust=True)
-    elif connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(f"NOTIFY {CHANNEL}")
+    else:
+        notify(CHANNEL)
 
 
 def _send(wake_ups: int, request_id: str) -> None:

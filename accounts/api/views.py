@@ -6,7 +6,6 @@ from rest_framework import status
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
@@ -16,6 +15,7 @@ from accounts.models import ApiKey
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.filters import StrictFilterBackend
 from aiworkflow_project.api.lists import ListMixin
+from aiworkflow_project.api.routes import location
 
 
 class TokenView(TokenObtainPairView):
@@ -73,7 +73,7 @@ class ApiKeyViewSet(ListMixin, GenericViewSet):
         return Response(
             row | {"secret_str": secret},
             status=status.HTTP_201_CREATED,
-            headers={"Location": reverse("auth_api_key", args=[key.pk], request=request), "Cache-Control": "no-store"},
+            headers={"Location": location(request, "auth_api_key", key.pk), "Cache-Control": "no-store"},
         )
 
     @extend_schema(operation_id="auth_api_keys_read")

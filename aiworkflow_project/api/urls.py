@@ -5,4 +5,4 @@ from aiworkflow_project.api.debug import urlpatterns as debug
 from jobs.api.urls import urlpatterns as jobs
 from workflows.api.urls import urlpatterns as workflows
 
-urlpatterns = [*accounts, *workflows, *jobs, *debug]
+urlpatterns = [*jobs, *workflows, *accounts, *debug]  # in the order of how much each is asked for

@@ -1,13 +1,16 @@
 """Where inner names meet the wire: serializers that read and write by one table of names."""
 
 import copy
+from operator import attrgetter
 
 import orjson
 from django.db.models import CharField as CharColumn
 from django.db.models import DateTimeField as DateTimeColumn
 from django.db.models import F, Func, TextField, Value
 from django.db.models.functions import Coalesce, NullIf
+from django.utils.functional import cached_property
 from rest_framework import serializers
+from rest_framework.utils.serializer_helpers import BindingDict
 
 from workflows.fields import AnyTextField, dump
 
@@ -70,12 +73,6 @@ class OrFalse(Coalesce):
         return bool(getattr(instance, self.column))
 
 
-def _at(instance, path: str):
-    for name in path.split("__"):
-        instance = getattr(instance, name)
-    return instance
-
-
 class WireSerializer(serializers.ModelSerializer):
     """A serializer whose `Meta.wire` maps each wire name to the inner name, or to an expression for reading, whose
     `of` tells the same of an instance.
@@ -117,10 +114,12 @@ class WireSerializer(serializers.ModelSerializer):
     @classmethod
     def row_of(cls, instance) -> dict:
         """What `answer` would tell of an instance that was just saved, without asking the database again."""
-        return {
-            name: _at(instance, inner) if isinstance(inner, str) else inner.of(instance)
-            for name, inner in cls.Meta.wire.items()
-        }
+        if "_readers" not in cls.__dict__:
+            cls._readers = [
+                (name, attrgetter(inner.replace("__", ".")) if isinstance(inner, str) else inner.of)
+                for name, inner in cls.Meta.wire.items()
+            ]
+        return {name: read(instance) for name, read in cls._readers}
 
     def get_field_names(self, declared_fields, info):
         return list(self.Meta.wire)
@@ -131,6 +130,20 @@ class WireSerializer(serializers.ModelSerializer):
             if isinstance(inner, str) and inner != name:
                 given.setdefault(name, {})["source"] = inner
         return given
+
+    @cached_property
+    def fields(self):
+        """To read the body of a new row, the same fields for all: nothing of a body stays in them, nor do they ask
+        whose they are. To make them for each request takes longer than to read the body."""
+        if not hasattr(self, "initial_data") or self.partial or self.instance is not None:
+            return super().fields
+        if "_for_new_rows" not in type(self).__dict__:
+            owner = type(self)(data={})
+            shared = BindingDict(owner)
+            for name, field in owner.get_fields().items():
+                shared[name] = field
+            type(self)._for_new_rows = shared
+        return self._for_new_rows
 
     def get_fields(self):
         # Read off the model once: to do so for each request costs as much as all the rest of reading its body.
@@ -145,6 +158,11 @@ class WireSerializer(serializers.ModelSerializer):
             if isinstance(inner, str) and inner != name:
                 fields[name].source = inner.replace("__", ".")
         return fields
+
+    def get_validators(self):
+        if "_validators_read_off" not in type(self).__dict__:  # as in `get_fields`
+            type(self)._validators_read_off = super().get_validators()
+        return list(self._validators_read_off)
 
     def to_internal_value(self, data):
         """Refuses what has no name here. Read-only names are let pass: clients send back what they were given."""

@@ -6,13 +6,13 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
 from aiworkflow_project.api.authentication import workspace_id_of
 from aiworkflow_project.api.errors import Refused, as_answer, field_errors, trigger_data_errors
 from aiworkflow_project.api.filters import FlagField, StrictFilterBackend, strangers, translated
 from aiworkflow_project.api.idempotency import idempotent
+from aiworkflow_project.api.routes import location
 from aiworkflow_project.api.schema import IDEMPOTENCY_KEY
 from jobs import bulk
 from jobs.api.filters import JobFilter
@@ -73,7 +73,7 @@ class BatchViewSet(GenericViewSet):
             jobs = {places[number]: job for number, job in submitted.jobs.items()}
             errors = all_errors(submitted.refused)
             items = [_item(n, jobs[n].pk if n in jobs else None, errors.get(n, [])) for n in sorted({*jobs, *errors})]
-            where = reverse("ai_workflow_job_batch", args=[submitted.batch.pk], request=request)
+            where = location(request, "ai_workflow_job_batch", submitted.batch.pk)
             answer = BatchSerializer.row(submitted.batch) | {"items": items}
             return Response(answer, status=status.HTTP_201_CREATED, headers={"Location": where})
 

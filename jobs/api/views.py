@@ -7,7 +7,6 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import status
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import Workspace
@@ -17,6 +16,7 @@ from aiworkflow_project.api.filters import StrictFilterBackend
 from aiworkflow_project.api.idempotency import idempotent
 from aiworkflow_project.api.lists import ListMixin
 from aiworkflow_project.api.renderers import EventStreamRenderer, JSONRenderer
+from aiworkflow_project.api.routes import location
 from aiworkflow_project.api.schema import IDEMPOTENCY_KEY, PREFER_WAIT
 from aiworkflow_project.db.prepared import Prepared
 from jobs import services
@@ -110,7 +110,7 @@ class JobViewSet(ListMixin, GenericViewSet):
         return self._created(job)
 
     def _created(self, job: Job) -> Response:
-        where = reverse("ai_workflow_job", args=[job.pk], request=self.request)
+        where = location(self.request, "ai_workflow_job", job.pk)
         return Response(JobSerializer.row_of(job), status=status.HTTP_201_CREATED, headers={"Location": where})
 
     @extend_schema(operation_id="ai_workflow_job_read")

@@ -8,7 +8,6 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import status
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import Workspace
@@ -18,6 +17,7 @@ from aiworkflow_project.api.errors import Refused, field_errors, pipeline_errors
 from aiworkflow_project.api.filters import FlagField, StrictFilterBackend, strangers
 from aiworkflow_project.api.idempotency import idempotent
 from aiworkflow_project.api.lists import ListMixin
+from aiworkflow_project.api.routes import location
 from aiworkflow_project.api.schema import IDEMPOTENCY_KEY
 from aiworkflow_project.db.prepared import Prepared
 from workflows import engine, services
@@ -109,7 +109,7 @@ class WorkflowViewSet(ListMixin, GenericViewSet):
         return self._created(workflow)
 
     def _created(self, workflow: Workflow) -> Response:
-        where = reverse("ai_workflow_def", args=[workflow.pk], request=self.request)
+        where = location(self.request, "ai_workflow_def", workflow.pk)
         return Response(self._row(workflow.pk), status=status.HTTP_201_CREATED, headers={"Location": where})
 
     @extend_schema(operation_id="ai_workflow_def_read")

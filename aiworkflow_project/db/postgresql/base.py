@@ -3,7 +3,7 @@
 To parse and plan a statement of ours takes the server longer than to execute it.
 """
 
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, operations
 from psycopg import adapters
 from psycopg.postgres import types
 from psycopg.pq import Format
@@ -11,7 +11,15 @@ from psycopg.pq import Format
 READER_OF_TIMES = adapters.get_loader(types["timestamptz"].oid, Format.TEXT)  # in the session's time zone: UTC
 
 
+class DatabaseOperations(operations.DatabaseOperations):
+    def last_executed_query(self, cursor, sql, params):
+        """As Django's, which finds nothing where the statement was prepared."""
+        return super().last_executed_query(cursor, sql, params) or self.compose_sql(sql, params)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    ops_class = DatabaseOperations
+
     def get_new_connection(self, conn_params):
         connection = super().get_new_connection(conn_params)
         connection.autocommit = True  # as Django has it next; so that to ask now begins no transaction
@@ -24,9 +32,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """As Django's, which would first ask the reader of times for a time zone of its own."""
         if name is None:
             return self.connection.cursor()
-        return base.ServerSideCursor(
-            self.connection, name=name, scrollable=False, withhold=self.connection.autocommit
-        )
+        return base.ServerSideCursor(self.connection, name=name, scrollable=False, withhold=self.connection.autocommit)
 
     def prepared_cursor(self):
         """A cursor for statements that are executed again and again, with the same text."""
