@@ -10,9 +10,10 @@ class ConsoleConfig(AppConfig):
 
     def ready(self):
         from aiworkflow_project import checks  # noqa: F401 - registers the system checks
-        from aiworkflow_project.db import liveness, sqlite, waits  # noqa: F401 - waits listens to new connections
+        from aiworkflow_project.db import liveness, waits  # noqa: F401 - waits listens to new connections
+        from aiworkflow_project.db.sqlite import lookups
 
-        sqlite.register()
+        lookups.register()
         liveness.register()
 
 

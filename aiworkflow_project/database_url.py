@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 # Scheme → (backend, default port, the SQLAlchemy drivers that users may have named). Django has drivers of its own.
 BACKENDS = {
-    "sqlite": ("django.db.backends.sqlite3", None, {"aiosqlite", "pysqlite"}),
+    "sqlite": ("aiworkflow_project.db.sqlite", None, {"aiosqlite", "pysqlite"}),
     "postgresql": (
         "aiworkflow_project.db.postgresql",
         5432,
@@ -117,7 +117,7 @@ def _sqlite(path: Path, parameters: dict) -> dict:
             "Make it, or set DATA_DIR or DATABASE_URL to another place."
         ) from None
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "aiworkflow_project.db.sqlite",
         "NAME": str(path),
         "CONN_MAX_AGE": None,  # opening the file and setting its pragmas costs more than most requests do
         "OPTIONS": {

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SECRET = "geheim密码"
 
 SQLITE, POSTGRESQL, MYSQL = (
-    "django.db.backends.sqlite3",
+    "aiworkflow_project.db.sqlite",
     "aiworkflow_project.db.postgresql",
     "aiworkflow_project.db.mysql",
 )
