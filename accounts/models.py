@@ -107,11 +107,14 @@ class ApiKey(models.Model):
         """Remember that the key was used, at most once a minute: a busy client must not write on every call."""
         now = timezone.now()
         if self.last_used_at is None or (now - self.last_used_at).total_seconds() > 60:
+            self.last_used_at = now
             ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
 
     def revoke(self) -> None:
-        ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now())
         self.refresh_from_db()
+        if self.revoked_at is None:
+            self.revoked_at = timezone.now()
+            self.save(update_fields=["revoked_at"])  # which lets others know of it
 
 
 _of_prefix = Prepared(

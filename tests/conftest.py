@@ -38,9 +38,14 @@ def django_db_modify_db_settings():
 
 
 @pytest.fixture(autouse=True)
-def a_queue_that_has_not_failed(monkeypatch):
-    """A queue that failed is left in peace for a while, which is not to last into the next test."""
+def nothing_remembered(monkeypatch):
+    """What a process goes by for a while (a queue that failed, a list, a key) is not to last into the next test."""
+    from accounts import known_keys
+    from aiworkflow_project.api import lists
+
     monkeypatch.setattr("jobs.services._quiet_until", 0.0)
+    lists._kept.clear()
+    known_keys.forget()
 
 
 @pytest.fixture

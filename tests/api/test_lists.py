@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey
 from aiworkflow_project.api import lists
 from jobs.models import Job, JobStep
 from workflows.models import Workflow
@@ -124,7 +124,8 @@ def test_a_person_who_was_turned_away_sees_nothing_more(make_user, make_workspac
     make_job()
     assert len(ids(client.get(JOBS))) == 1
 
-    User.objects.filter(pk=user.pk).update(is_active=False)
+    user.is_active = False
+    user.save()
 
     assert client.get(JOBS).status_code == 401
 

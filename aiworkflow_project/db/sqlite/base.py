@@ -6,8 +6,8 @@ processes it stays with the sleeps.
 """
 
 import os
+import sqlite3
 from datetime import datetime
-from sqlite3 import dbapi2 as Database
 from threading import Lock
 
 from django.db.backends.sqlite3 import base, operations
@@ -20,9 +20,7 @@ def _time(text: bytes) -> datetime:
     return datetime.fromisoformat(f"{text.decode()}+00:00")
 
 
-Database.register_converter(
-    "datetime", _time
-)  # of columns of this type, which Django reads and then makes aware of UTC
+sqlite3.register_converter("datetime", _time)  # of columns of this type, which Django reads and then makes aware of UTC
 
 
 class DatabaseOperations(operations.DatabaseOperations):
