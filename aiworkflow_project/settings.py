@@ -171,7 +171,7 @@ CORS_EXPOSE_HEADERS = ["x-request-id", "location"]
 
 # --- The web server (manage.py serve) ---------------------------------------------------------------------------------
 
-WEB_THREADS = environment.integer("WEB_THREADS", 8, least=1)
+WEB_THREADS = environment.integer("WEB_THREADS", 6, least=1)
 
 # --- The API --------------------------------------------------------------------------------------------------------
 
