@@ -15,7 +15,6 @@ from aiworkflow_project.db.conflicts import retried
 from aiworkflow_project.db.inserts import insert
 from jobs import search
 from workflows.fields import AnyTextField, JSONTextField
-from workflows.models import WorkflowRevision
 
 
 class InvalidTransition(Exception):
@@ -82,45 +81,6 @@ class JobQuerySet(models.QuerySet):
 
     def renew(self, lease: timedelta) -> int:
         return self.update(lease_expires_at=Now() + lease)
-
-    @retried
-    def claim(self, places: int, lease: timedelta, worker: str) -> list["Job"]:
-        """Start up to `places` jobs that are ready, in the queue's order, and return those that became ours.
-
-        One conditional UPDATE, so that of any number of racing workers one wins each job on every
-        database. The lease token fences all later writes of this attempt.
-        """
-        candidates = list(self.ready().order_by(*QUEUE_ORDER).values_list("id", flat=True)[:places])
-        if not candidates:
-            return []
-        token = uuid.uuid4()
-        now = timezone.now()
-        with transaction.atomic():
-            won = (
-                self.ready()
-                .filter(id__in=candidates)
-                .update(
-                    status=Job.Status.RUNNING,
-                    attempt=models.F("attempt") + 1,
-                    lease_token=token,
-                    lease_expires_at=Now() + lease,
-                    worker_name=worker,
-                    started_at=now,
-                    updated_at=now,
-                    event_seq=models.F("event_seq") + 1,
-                )
-            )
-            if not won:
-                return []
-            jobs = list(
-                self.filter(lease_token=token, status=Job.Status.RUNNING)
-                .annotate(workflow_limit=models.F("workflow__concurrency_limit"))
-                .order_by(*QUEUE_ORDER)
-            )
-            for job in jobs:
-                job.revision = WorkflowRevision.known(job.revision_id)
-            insert([job.state_event() for job in jobs])
-        return jobs
 
 
 class JobBatch(models.Model):

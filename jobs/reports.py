@@ -34,7 +34,9 @@ def write(reports: list[Report]) -> list[Report]:
     """
     with transaction.atomic():
         # In one order, so that two that write the same rows do not wait for each other.
-        written = [report for report in sorted(reports, key=lambda report: report.job.pk) if _move(report)]
+        reports = sorted(reports, key=lambda report: report.job.pk)
+        complete = [report for report in reports if report.is_complete]
+        written = _moved(complete, _complete) + _moved([one for one in reports if not one.is_complete], _tell)
         insert([event for report in written for event in _numbered(report)])
         insert([step for report in written for step in _placed(report)])
         for report in written:
@@ -50,13 +52,14 @@ def _last(report: Report) -> int:
     return report.job.event_seq + len(report.events) + report.is_complete
 
 
-def _move(report: Report) -> bool:
+def _moved(reports: list[Report], move: PreparedUpdate) -> list[Report]:
     """The fenced UPDATE, which also takes the events' numbers: while the job is ours, nobody else gives any."""
-    job = report.job
-    fence = (job.pk, job.attempt, job.lease_token)
-    if report.is_complete:
-        return bool(_complete(*fence, _last(report), timezone.now(), report.result, report.seconds))
-    return bool(_tell(*fence, _last(report)))
+    now, rows = timezone.now(), []
+    for report in reports:
+        job = report.job
+        ended = (now, report.result, report.seconds) if report.is_complete else ()
+        rows.append((job.pk, job.attempt, job.lease_token, _last(report), *ended))
+    return [report for report, moved in zip(reports, move.each(rows), strict=True) if moved]
 
 
 def _fenced(pk, attempt, token) -> JobQuerySet:

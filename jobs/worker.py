@@ -22,6 +22,7 @@ from django.db import DatabaseError, DataError, close_old_connections, transacti
 from aiworkflow_project.logging import request_id
 from jobs import reports
 from jobs.admission import admit
+from jobs.claims import claim
 from jobs.models import Job, JobEvent, JobStep, LeaseLost
 from workflows import engine
 from workflows.services import PipelineRefused
@@ -212,7 +213,7 @@ class Supervisor:
             return
         self.claimed = now
         try:
-            jobs = Job.objects.claim(free, self.lease, name())
+            jobs = claim(free, self.lease, name())
         except DatabaseError:
             logger.warning("The database could not be asked for jobs.", exc_info=True)
             close_old_connections()

@@ -42,6 +42,10 @@ def notify(channel: str) -> None:
 
 def _insert(rows: list[models.Model]) -> None:
     fields, head, places = _statement(type(rows[0]), connection.vendor)
+    if connection.vendor == "postgresql":
+        with prepared.cursor() as cursor:
+            cursor.executemany(head + places, [_values(row, fields) for row in rows])
+        return
     at_once = connection.ops.bulk_batch_size(fields, rows)
     with connection.cursor() as cursor:
         for first in range(0, len(rows), at_once):

@@ -15,7 +15,7 @@ from django.db.models.sql import UpdateQuery
 def _sample(kind: str, number: int):
     """A value that stands for one of a call while a query is compiled. No query of ours has it in it for good."""
     return {
-        "UUIDField": uuid.UUID(f"c7f0a1de-5d3c-4a53-9b1e-7d2f3ab9e0{number:02x}"),
+        "UUIDField": uuid.UUID(int=0xC7F0A1DE5D3C4A539B1E7D2F3AB90000 + number),
         "CharField": f"\ufdd1{number}",
         "TextField": f"\ufdd1{number}",
         "DateTimeField": datetime(1789, 7, 14, 12, 34, 56, number, tzinfo=UTC),
@@ -119,12 +119,15 @@ def _reader(queryset, compiler):
     model, selected = compiler.klass_info["model"], compiler.klass_info["select_fields"]
     own = slice(selected[0], selected[-1] + 1)
     names = [column[0].target.attname for column in compiler.select[own]]
+    annotated = compiler.annotation_col_map or {}
     related = get_related_populators(compiler.klass_info, compiler.select, connection.alias)
 
     def instance(row):
         found = model.from_db(connection.alias, names, row[own])
         for populator in related:
             populator.populate(row, found)
+        for name, place in annotated.items():
+            setattr(found, name, row[place])
         return found
 
     return instance
@@ -142,6 +145,15 @@ class PreparedUpdate(_Compiled):
         with cursor() as changed:
             changed.execute(sql, _with(values, self._fields, places, parameters))
             return changed.rowcount
+
+    def each(self, rows: list[tuple]) -> list[int]:
+        """The same for each of `rows` in their order; PostgreSQL is not waited for in between."""
+        if len(rows) < 2 or connection.vendor != "postgresql":
+            return [self(*values) for values in rows]
+        sql, parameters, places = self._of_this_vendor()
+        with cursor() as changed:
+            changed.executemany(sql, [_with(values, self._fields, places, parameters) for values in rows])
+            return [result.rowcount for result in changed.results()]
 
     def _compile(self, samples):
         queryset, changes = self._build(*samples)

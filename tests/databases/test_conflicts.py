@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from aiworkflow_project.db.conflicts import TRIES, retried
-from jobs import services
+from jobs import claims, services
 from jobs.models import Job
 from workflows.services import save
 
@@ -36,7 +36,7 @@ class Losing:
 
 
 def claim(job):
-    [mine] = Job.objects.claim(1, timedelta(seconds=60), "here")
+    [mine] = claims.claim(1, timedelta(seconds=60), "here")
     return mine
 
 

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from jobs import worker
+from jobs import claims, worker
 from jobs.models import Job, JobStep, Worker
 from tests.jobs.test_worker import RESULT, ScriptedRun, runs, started  # noqa: F401 - runs is a fixture
 from workflows.fields import AnyTextField
@@ -23,7 +23,7 @@ NUL = "坏了\0🙂 \\u0000"
 @pytest.mark.parametrize("message", [NUL, "\0", AnyTextField.MARK, AnyTextField.MARK + '"x"', "普通 \\0", ""])
 def test_an_error_message_may_hold_any_character(make_job, message):
     make_job()
-    [job] = Job.objects.claim(1, timedelta(seconds=60), "here")
+    [job] = claims.claim(1, timedelta(seconds=60), "here")
 
     job.fail("component_failed", message, 0.1)
 
@@ -52,7 +52,7 @@ def test_whatever_a_component_says_reaches_the_reader(make_job, runs, api):  # n
 
 def test_the_console_shows_a_message_with_any_character(make_job, admin, client):
     make_job()
-    [job] = Job.objects.claim(1, timedelta(seconds=60), "here")
+    [job] = claims.claim(1, timedelta(seconds=60), "here")
     job.fail("component_failed", NUL, 0.1)
     client.force_login(admin)
 
@@ -76,7 +76,7 @@ def test_a_nul_in_an_address_of_the_console_is_refused(admin, client, path):
 def test_ten_megabytes_are_a_result(make_job, api):
     result = {"text": "人工智能🙂\n\"'\\" * 500_000}
     make_job()
-    [job] = Job.objects.claim(1, timedelta(seconds=60), "here")
+    [job] = claims.claim(1, timedelta(seconds=60), "here")
     assert len(json.dumps(result, ensure_ascii=False).encode()) > 10_000_000
 
     job.complete(result, 1.0)

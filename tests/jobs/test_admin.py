@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs import bulk
+from jobs import bulk, claims
 from jobs.admin import JobAdmin
 from jobs.models import Job, JobBatch, JobEvent, JobStep
 
@@ -399,9 +399,9 @@ def test_a_job_says_why_its_earlier_attempts_were_lost(as_admin, make_job):
     Job.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
     assert Job.objects.get(pk=job.pk).recover()
     assert "The worker that ran it was lost." in as_admin.get(page(job)).content.decode()
-    [job] = Job.objects.claim(1, timedelta(seconds=30), "other")
+    [job] = claims.claim(1, timedelta(seconds=30), "other")
     job.hand_back()
-    [job] = Job.objects.claim(1, timedelta(seconds=30), "third")
+    [job] = claims.claim(1, timedelta(seconds=30), "third")
 
     content = as_admin.get(page(job)).content.decode()
 

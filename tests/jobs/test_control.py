@@ -7,7 +7,7 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import models, services
+from jobs import claims, models, services
 from jobs.admission import admit, release_due
 from jobs.models import Job, LeaseLost, Worker
 from jobs.sweep import sweep
@@ -30,7 +30,7 @@ def submit(django_capture_on_commit_callbacks):
 
 
 def claim(places=10) -> list[Job]:
-    return Job.objects.claim(places, LEASE, "here:1")
+    return claims.claim(places, LEASE, "here:1")
 
 
 def described(**block) -> dict:

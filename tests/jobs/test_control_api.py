@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import KeptAnswer
+from jobs import claims
 from jobs.models import Job, JobBatch
 from workflows.models import Workflow
 
@@ -361,7 +362,7 @@ def test_a_request_that_waits_gets_the_job_when_it_is_over(on_disk, post, make_w
 
     def work():
         try:
-            while not (jobs := Job.objects.claim(1, timedelta(seconds=30), "here:1")):
+            while not (jobs := claims.claim(1, timedelta(seconds=30), "here:1")):
                 time.sleep(0.02)
             jobs[0].complete({"prompt": {"prompt": "答案"}}, 0.1)
         finally:

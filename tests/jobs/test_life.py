@@ -33,6 +33,7 @@ from hypothesis.stateful import (
 )
 
 from accounts.models import Workspace
+from jobs import claims
 from jobs.admission import admit_all
 from jobs.bulk import cancel_all, retry_all, submit_batch
 from jobs.models import InvalidTransition, Job, JobBatch, JobEvent, JobStep, LeaseLost, Worker
@@ -437,7 +438,7 @@ class Life(RuleBasedStateMachine):
     def claim(self, places):
         ready = sorted((pk for pk in self.jobs if self._waits(pk)), key=self._place)
 
-        jobs = Job.objects.claim(places, LEASE, "here:1")
+        jobs = claims.claim(places, LEASE, "here:1")
 
         assert [job.pk for job in jobs] == ready[:places]
         for job in jobs:

@@ -8,6 +8,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models.functions import Now
 
+from jobs import claims
 from jobs.models import InvalidTransition, Job, JobEvent, JobStep, LeaseLost
 
 pytestmark = pytest.mark.django_db
@@ -16,7 +17,7 @@ LEASE = timedelta(seconds=30)
 
 
 def claim_one(worker="here:1") -> Job:
-    [job] = Job.objects.claim(1, LEASE, worker)
+    [job] = claims.claim(1, LEASE, worker)
     return job
 
 
@@ -31,7 +32,7 @@ def events(job: Job) -> list[tuple[int, str]]:
 def test_a_job_is_claimed_once(make_job):
     job = make_job()
 
-    first, second = Job.objects.claim(5, LEASE, "a:1"), Job.objects.claim(5, LEASE, "b:2")
+    first, second = claims.claim(5, LEASE, "a:1"), claims.claim(5, LEASE, "b:2")
 
     assert [claimed.pk for claimed in first] == [job.pk]
     assert second == []
@@ -41,8 +42,8 @@ def test_a_job_is_claimed_once(make_job):
 def test_claims_take_the_oldest_first_and_no_more_than_there_are_places(make_job):
     old, middle, young = make_job(), make_job(), make_job()
 
-    assert [job.pk for job in Job.objects.claim(2, LEASE, "a:1")] == [old.pk, middle.pk]
-    assert [job.pk for job in Job.objects.claim(2, LEASE, "a:1")] == [young.pk]
+    assert [job.pk for job in claims.claim(2, LEASE, "a:1")] == [old.pk, middle.pk]
+    assert [job.pk for job in claims.claim(2, LEASE, "a:1")] == [young.pk]
 
 
 def test_a_pending_job_is_cancelled_at_once_and_is_never_claimed(make_job):
@@ -52,7 +53,7 @@ def test_a_pending_job_is_cancelled_at_once_and_is_never_claimed(make_job):
 
     assert job.status == "cancelled"
     assert job.completed_at is not None
-    assert Job.objects.claim(1, LEASE, "a:1") == []
+    assert claims.claim(1, LEASE, "a:1") == []
 
 
 def test_cancelling_a_running_job_only_asks_its_worker(make_job):

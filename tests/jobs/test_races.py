@@ -16,7 +16,7 @@ from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import services
+from jobs import claims, services
 from jobs.admission import admit
 from jobs.models import InvalidTransition, Job, JobEvent, JobStep, LeaseLost
 from jobs.sweep import sweep
@@ -41,7 +41,7 @@ def delete(job):
 
 
 MOVES = {
-    "claim": lambda job: len(Job.objects.claim(1, LEASE, "the other")),
+    "claim": lambda job: len(claims.claim(1, LEASE, "the other")),
     "renew": lambda job: Job.objects.running().filter(pk=job.pk, lease_token=job.lease_token).renew(LEASE),
     "record": record,
     "complete": lambda job: job.complete({"答": 1}, 0.5),
@@ -239,7 +239,7 @@ def test_a_limit_holds_while_many_submit_claim_finish_and_sweep(on_disk, make_wo
         until = time.monotonic() + 30
         while len(finished) < 20 and time.monotonic() < until:
             try:
-                for job in Job.objects.claim(4, LEASE, "here:1"):
+                for job in claims.claim(4, LEASE, "here:1"):
                     running_at_once.append(Job.objects.running().count())
                     job.complete({}, 0.1)
                     finished.append(job.pk)

@@ -18,8 +18,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from jobs import services
-from jobs.models import Job
+from jobs import claims, services
 from jobs.queue import rabbitmq, redis_streams, remote
 from jobs.queue.orm import WakeUps
 from jobs.queue.rabbitmq import RabbitMQ
@@ -403,7 +402,7 @@ def test_in_the_projects_own_database_a_pending_job_is_its_own_message(broker, m
     assert not OrmQ.objects.exists()
     [(receipt, payload)] = broker.dequeue()
     assert (receipt, SignedPackage.loads(payload)["func"]) == (None, "jobs.tasks.work")
-    Job.objects.claim(1, timedelta(minutes=1), "ours")
+    claims.claim(1, timedelta(minutes=1), "ours")
     assert broker.dequeue() == []
 
 
