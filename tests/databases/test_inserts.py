@@ -7,6 +7,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from aiworkflow_project.db.inserts import insert
+from jobs import services
 from jobs.models import Job, JobEvent, JobStep
 
 pytestmark = pytest.mark.django_db
@@ -76,3 +77,33 @@ def test_what_the_database_refuses_is_an_error(make_job):
 
     with pytest.raises(IntegrityError), transaction.atomic():
         insert([JobEvent(job=job, seq=1, kind="state", data={})])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_belongs_together_is_there_whole_or_not_at_all(make_job, number):
+    pattern = make_job()
+    alike = {
+        field.attname: getattr(pattern, field.attname) for field in Job._meta.concrete_fields if field.name != "id"
+    }
+    jobs = [Job(**alike) for _ in range(number)]
+    twice = [JobEvent(job=pattern, seq=1, kind="state", data={}) for _ in range(number)]
+
+    with pytest.raises(IntegrityError):
+        insert(jobs, twice)
+    assert Job.objects.count() == 1
+
+    insert(jobs, [job.state_event() for job in jobs], channel="nobody_listens")
+    assert Job.objects.count() == 1 + number
+    assert all(job.events.count() == 1 for job in jobs)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_submit_is_one_statement_where_that_is_a_transaction(make_workflow, django_assert_num_queries):
+    workflow = make_workflow()
+    services.submit(workflow, {"query": "问", "top_k": 1})
+
+    with django_assert_num_queries(1 if connection.vendor == "postgresql" else 4):  # else with BEGIN and COMMIT
+        job = services.submit(workflow, {"query": "问", "top_k": 1})
+
+    assert [event.seq for event in job.events.all()] == [1]

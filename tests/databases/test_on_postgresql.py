@@ -1,10 +1,15 @@
 """What PostgreSQL needs of us, and of who makes the database."""
 
+import contextlib
+import re
+import socket
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.db.utils import ConnectionHandler
 
 from accounts.models import Workspace
@@ -106,3 +111,68 @@ def test_a_role_that_may_not_make_the_index_searches_without_it(make_job, caplog
 
     assert "without an index" in caplog.text
     assert list(Job.objects.named_like("BATCH")) == [job]
+
+
+class Pooler:
+    """Hands on all that is said, and tells a number of its own for the session, as poolers do."""
+
+    def __init__(self, url: str):
+        self.host, self.port = urlsplit(url).hostname, urlsplit(url).port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.create_connection((self.host, self.port))
+                for source, target in ((client, server), (server, client)):
+                    threading.Thread(target=self._hand_on, args=[source, target], daemon=True).start()
+
+    @staticmethod
+    def _hand_on(source, target):
+        with contextlib.suppress(OSError):
+            while said := source.recv(65536):
+                # BackendKeyData: the session's number and its secret.
+                target.sendall(re.sub(rb"K\0\0\0\x0c.{4}", b"K\0\0\0\x0c\0\0\0\x01", said, flags=re.DOTALL))
+            target.shutdown(socket.SHUT_WR)
+
+
+def _connected(url: str):
+    made = ConnectionHandler({"default": database_url.parse(url, default=Path(), base_dir=Path())})["default"]
+    made.ensure_connection()
+    return made
+
+
+def test_statements_are_kept_by_the_server_and_never_behind_a_pooler():
+    url = urlsplit(servers.CHOSEN.make())
+    pooler = Pooler(url.geturl())
+    behind = url._replace(netloc=f"{url.netloc.partition('@')[0]}@127.0.0.1:{pooler.listener.getsockname()[1]}")
+    kept = []
+
+    for address in (url.geturl(), f"{behind.geturl()}?sslmode=disable"):
+        connection = _connected(address)
+        for _ in range(3):
+            with connection.prepared_cursor() as cursor:
+                cursor.execute("SELECT %s + 1", [41])
+                assert cursor.fetchall() == [(42,)]
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+            kept += cursor.fetchone()
+        connection.close()
+
+    pooler.listener.close()
+    assert kept == [1, 0]
+
+
+def test_times_are_read_in_utc_to_the_microsecond(make_job):
+    moment = datetime(2026, 3, 29, 1, 59, 59, 999_999, tzinfo=UTC)
+    job = make_job(created_at=moment)
+
+    for found in (Job.objects.get(pk=job.pk), next(Job.objects.filter(pk=job.pk).iterator())):
+        assert found.created_at == moment
+        assert found.created_at.utcoffset() == timedelta(0)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 'infinity'::timestamptz")
+        with pytest.raises(DataError):
+            cursor.fetchall()

@@ -1,13 +1,18 @@
 """What only SQLite does to us."""
 
+import contextlib
+import threading
 from datetime import timedelta
+from unittest import mock
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from aiworkflow_project.db import statistics, steering
+from aiworkflow_project.db.sqlite import base
 from jobs import search
 from jobs.models import Job
+from tests.jobs.conftest import on_disk  # noqa: F401 - a fixture
 
 
 @pytest.mark.django_db
@@ -101,3 +106,75 @@ def test_what_a_search_found_is_looked_up_by_its_key(crowd):
     plan = plan_of(Job.objects.filter(workspace=workspace, status="failed").named_like("batch"), "updated_at")
 
     assert "id=?" in plan
+
+
+def _in_thread(call):
+    def run():
+        try:
+            call()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_a_thread_that_wants_to_write_waits_for_its_turn_and_not_for_sqlite(on_disk, make_job, monkeypatch):  # noqa: F811
+    job, begun, begin = make_job(), [], base.base.DatabaseWrapper._start_transaction_under_autocommit
+
+    def note(self):
+        begun.append(threading.current_thread())
+        begin(self)
+
+    monkeypatch.setattr(base.base.DatabaseWrapper, "_start_transaction_under_autocommit", note)
+
+    with transaction.atomic():
+        other = _in_thread(lambda: job.rename("second"))
+        other.join(0.3)
+        assert begun == [threading.current_thread()]
+        Job.objects.update(name="first")
+    other.join(10)
+
+    job.refresh_from_db()
+    assert job.name == "second"
+
+
+@pytest.mark.parametrize("how", ["committed", "rolled back", "cut off", "never begun"])
+def test_a_turn_ends_with_the_transaction(on_disk, make_job, how):  # noqa: F811
+    make_job()
+    turn = base._turns[connection.settings_dict["NAME"]]
+
+    match how:
+        case "committed":
+            with transaction.atomic():
+                assert turn.locked()
+        case "rolled back":
+            with contextlib.suppress(ZeroDivisionError), transaction.atomic():
+                assert turn.locked()
+                raise ZeroDivisionError
+        case "cut off":
+            with contextlib.suppress(DatabaseError), transaction.atomic():
+                connection.connection.close()
+                connection.close()
+        case _:
+            refusal = mock.Mock(side_effect=OperationalError("database is locked"))
+            with (
+                mock.patch.object(base.base.DatabaseWrapper, "_start_transaction_under_autocommit", refusal),
+                pytest.raises(OperationalError),
+                transaction.atomic(),
+            ):
+                pass
+
+    assert not turn.locked()
+
+
+def test_who_waited_too_long_for_a_turn_asks_sqlite(on_disk, make_job, monkeypatch):  # noqa: F811
+    job = make_job()
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.05)
+
+    with base._turns[connection.settings_dict["NAME"]], transaction.atomic():
+        Job.objects.update(name="written")
+
+    job.refresh_from_db()
+    assert job.name == "written"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
+from django.db.models import F, Value
 from django.utils import timezone
 
 from aiworkflow_project.db import counts
@@ -163,3 +164,48 @@ def test_an_update_changes_what_the_queryset_finds_and_tells_how_many(make_job):
     jobs[1].refresh_from_db()
     assert (jobs[1].attempt, jobs[1].worker_name) == (0, "")
     assert Job.objects.get(pk=jobs[0].pk).attempt == 5
+
+
+def test_an_update_for_many_tells_of_each_what_it_changed(make_job):
+    jobs = [make_job(name=name) for name in ("甲", "乙", "丙")]
+    rename = PreparedUpdate(
+        lambda pk, old, new: (Job.objects.filter(pk=pk, name=old), {"name": new}),
+        KEY,
+        NAME,
+        Job._meta.get_field("name"),
+    )
+
+    assert rename.each([]) == []
+    assert rename.each([(jobs[0].pk, "甲", "a")]) == [1]
+    assert rename.each([(jobs[0].pk, "甲", "x"), (jobs[1].pk, "乙", "b%s"), (jobs[2].pk, "?", "x")]) == [0, 1, 0]
+    assert rename.each([(job.pk, name, "all") for job, name in zip(jobs, ("a", "b%s", "丙"), strict=True)]) == [1, 1, 1]
+    assert set(Job.objects.values_list("name", flat=True)) == {"all"}
+
+
+def test_what_is_annotated_comes_with_the_rows(make_job, make_workflow):
+    job = make_job(workflow=make_workflow(concurrency_limit=3))
+    prepared = Prepared(
+        lambda pk: Job.objects.filter(pk=pk).annotate(limit=F("workflow__concurrency_limit"), one=Value(1)), KEY
+    )
+
+    [found] = prepared(job.pk)
+
+    assert (found.limit, found.one, found) == (3, 1, job)
+
+
+def test_that_a_list_is_long_is_found_out_once(make_job, monkeypatch, django_assert_num_queries):
+    for _ in range(4):
+        make_job()
+    monkeypatch.setattr(counts, "COUNT_AT_MOST", 3)
+    few, many = (counts.Counting(jobs) for jobs in (Job.objects.filter(name="nobody"), Job.objects.all()))
+
+    for _ in range(2):
+        with django_assert_num_queries(1):
+            assert few.capped() == counts.Count(0)
+    assert many.capped() == counts.Count(3, more=True)
+    many.estimated()
+    with django_assert_num_queries(0):
+        assert many.capped() == counts.Count(3, more=True)
+        assert many.estimated() >= 3
+    with django_assert_num_queries(1):
+        assert many.exact() == 4
