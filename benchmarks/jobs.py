@@ -1,12 +1,13 @@
-"""Jobs: from submit to the stored result, beside Celery with Redis and a bare loop over the same pipeline.
+"""Jobs: from submit to the stored result, beside Celery, Hayhooks and a bare loop over the same pipeline.
 
-    python -m benchmarks.jobs [--jobs 300] [--rounds 3] [--on sqlite postgres+redis …] [--warm] [--no-celery]
+    python -m benchmarks.jobs [--jobs 300] [--rounds 3] [--on sqlite postgres+redis …] [--warm] [--alone]
 
 Starts a site of its own for each database and queue, in turn: sqlite, postgres or mariadb on this machine, alone or
 with redis or amqp. The default is the embedded one; `--on all` takes each. The pipeline takes about a millisecond.
-The bare loop is one process that loads it once and runs it once per job; Celery's two processes do the same (installed
-into an environment of its own, at the first run). With --warm the definition says `keep_warm: true`; without, each run
-has a process of its own. Ours, Celery and the loop take turns; printed are medians of the rounds, and of the ratios.
+The bare loop is one process that loads it once and runs it once per job; Celery's two processes with Redis do the same,
+and Hayhooks' one, which keeps durable executions in Redis (each installed into an environment of its own, at the first
+run). With --warm the definition says `keep_warm: true`; without, each run has a process of its own. They take turns;
+printed are medians of the rounds, and of the ratios.
 """
 
 import argparse
@@ -14,19 +15,15 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from datetime import datetime
 from pathlib import Path
 
-from benchmarks import cpu
-from benchmarks.environments import python_of
+from benchmarks import cpu, peers
 from benchmarks.load import Connection, request
 from tests.databases import servers
-from tests.journeys.site import ROOT, Site, wait_for
+from tests.journeys.site import Site, wait_for
 
 PIPELINE = """\
 components:
@@ -41,63 +38,6 @@ DATA = {"query": "什么是人工智能？", "top_k": 5}
 # Work enough to be seen beside what surrounds it.
 WORK = PIPELINE.replace("问题：", "{% for n in range(11000) %}{% endfor %}问题：")
 WARM = "workflow: {keep_warm: true}\n"
-
-BARE = """
-import json, sys, time, yaml
-from haystack import Pipeline
-text, data, count = json.load(sys.stdin)
-pipeline = Pipeline.from_dict(yaml.load(text, Loader=yaml.CSafeLoader))
-pipeline.run({"prompt": data})
-start = time.perf_counter()
-for _ in range(count): json.dumps(pipeline.run({"prompt": data}))
-print(count / (time.perf_counter() - start))
-"""
-
-
-def bare_loop(count: int) -> float:
-    """Jobs per second of a process that loaded the pipeline once."""
-    answer = subprocess.run(
-        [sys.executable, "-c", BARE],
-        input=json.dumps([WORK, DATA, count]), capture_output=True, text=True, check=True, cwd=ROOT,
-        env={"HAYSTACK_TELEMETRY_ENABLED": "false", "PATH": ""},
-    )  # fmt: skip
-    return float(answer.stdout.splitlines()[-1])
-
-
-class Celery:
-    """A worker of two processes, and a client in a third."""
-
-    FOLDER = Path(__file__).parent / "peers"
-
-    def __init__(self):
-        self.python = python_of(self.FOLDER / "requirements.txt")
-        self.environment = {
-            "PATH": os.environ["PATH"], "PEER_URL": "redis://127.0.0.1:6379/11", "PEER_PIPELINE": WORK,
-            "HAYSTACK_TELEMETRY_ENABLED": "false",
-        }  # fmt: skip
-        command = [self.python, "-m", "celery", "-A", "celery_app", "worker", "--concurrency", "2", "-l", "ERROR"]
-        self.worker = subprocess.Popen(
-            command, cwd=self.FOLDER, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def ask(self, count: int, *pause: float) -> float:
-        command = [self.python, "celery_app.py", json.dumps(DATA), str(count), *map(str, pause)]
-        answer = subprocess.run(
-            command, cwd=self.FOLDER, env=self.environment, capture_output=True, text=True, check=True
-        )
-        return float(answer.stdout.splitlines()[-1])
-
-    def measure(self, count: int) -> dict:
-        before = cpu.of_tree(self.worker.pid)
-        rate = self.ask(count)
-        used = cpu.of_tree(self.worker.pid) - before
-        return {"Celery: jobs/s": rate, "Celery: worker's CPU ms per job": 1000 * used / count} | {
-            "Celery: idle p50 ms": 1000 * self.ask(30, 0.15)
-        }
-
-    def stop(self) -> None:
-        self.worker.terminate()
-        self.worker.wait(60)
 
 
 def moment(text: str) -> float:
@@ -115,23 +55,12 @@ class Ours:
             "POST", f"/api/v1{path}", host=f"127.0.0.1:{self.site.port}", key=self.key, body=json.dumps(body).encode()
         )
 
-    def _one_by_one(self, name: str, count: int, clients: int = 8) -> None:
+    def _one_by_one(self, name: str, count: int, clients: int = peers.CLIENTS) -> None:
         sent = self._request(
             "/ai_workflow_job",
             {"ai_workflow_def_id": self.definition["id"], "trigger_data_json": DATA, "job_name_str": name},
         )
-
-        def go(jobs: int) -> None:
-            connection = Connection(self.site.port)
-            for _ in range(jobs):
-                status, body = connection.ask(sent)
-                assert status == 201, body
-
-        threads = [threading.Thread(target=go, args=[count // clients + (n < count % clients)]) for n in range(clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        peers.from_all(clients, count, self.site.port, sent, expected=201)
 
     def _in_bulk(self, name: str, count: int) -> None:
         for first in range(0, count, 1000):
@@ -217,22 +146,24 @@ def measure(place: str, options) -> list[dict]:
         site = Site(Path(folder), workers=options.workers, **environment).start()
         stack.callback(site.stop)
         ours = Ours(site, [PROCESSES[name] for name in (database, queue) if name in PROCESSES], options.warm)
-        celery = None
-        if not options.no_celery:
-            celery = Celery()
-            stack.callback(celery.stop)
+        others = [] if options.alone else [peer(WORK, DATA) for peer in (peers.Celery, peers.Hayhooks)]
+        for peer in others:
+            stack.callback(peer.stop)
+            peer.through(50)
         ours.through(ours._one_by_one, 50)
         rounds = []
         for _ in range(options.rounds):
             figures = ours.measure(options.jobs)
-            loop = bare_loop(options.jobs)
+            loop = peers.bare_loop(WORK, DATA, options.jobs)
             figures["bare loop: jobs/s"] = loop
             figures["ratio to the loop, one by one"] = figures["one by one: jobs/s"] / loop
             figures["ratio of CPU to the loop's"] = figures["one by one: CPU ms per job"] * loop / 1000
-            if celery:
-                figures |= celery.measure(options.jobs)
+            for peer in others:
+                figures |= peer.measure(options.jobs)
                 for how in ("one by one", "in bulk"):
-                    figures[f"ratio to Celery, {how}"] = figures[f"{how}: jobs/s"] / figures["Celery: jobs/s"]
+                    figures[f"ratio to {peer.name}, {how}"] = (
+                        figures[f"{how}: jobs/s"] / figures[f"{peer.name}: jobs/s"]
+                    )
             rounds.append(figures)
     return rounds
 
@@ -245,7 +176,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--on", nargs="+", choices=[*PLACES, "all"], default=["sqlite"])
     parser.add_argument("--warm", action="store_true")
-    parser.add_argument("--no-celery", action="store_true")
+    parser.add_argument("--alone", action="store_true", help="without Celery and Hayhooks")
     options = parser.parse_args()
     for place in PLACES if "all" in options.on else options.on:
         print(f"\n{place}")
