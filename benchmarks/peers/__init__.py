@@ -37,14 +37,16 @@ def bare_loop(pipeline: str, data: dict, count: int) -> float:
     return float(answer.stdout.splitlines()[-1])
 
 
-def from_all(clients: int, count: int, port: int, sent: bytes, expected: int) -> None:
-    """`count` requests from `clients` connections at a time."""
+def from_all(clients: int, count: int, port: int, sent: bytes, expected: int) -> list[dict]:
+    """What is answered to `count` requests from `clients` connections at a time."""
+    answers = []
 
     def go(number: int) -> None:
         connection = Connection(port)
         for _ in range(number):
             status, body = connection.ask(sent)
             assert status == expected, body
+            answers.append(json.loads(body))
 
     shares = [count // clients + (n < count % clients) for n in range(clients)]
     threads = [threading.Thread(target=go, args=[share]) for share in shares]
@@ -52,6 +54,7 @@ def from_all(clients: int, count: int, port: int, sent: bytes, expected: int) ->
         thread.start()
     for thread in threads:
         thread.join()
+    return answers
 
 
 class Peer:
@@ -112,6 +115,7 @@ class Hayhooks(Peer):
         self.port = free_port()
         return {
             "HAYHOOKS_DURABLE_MODE": "true", "HAYHOOKS_DURABLE_REDIS_URL": "redis://127.0.0.1:6379/12",
+            "HAYHOOKS_DURABLE_REDIS_KEY_PREFIX": f"peer-{time.time_ns()}",
             "HAYHOOKS_DURABLE_WORKER_CONCURRENCY": "4", "HAYHOOKS_DURABLE_MAX_NONTERMINAL_EXECUTIONS": "100000",
         }  # fmt: skip
 
@@ -125,8 +129,10 @@ class Hayhooks(Peer):
         wait_for(self._answers, 60, "Hayhooks")
         sent = self._request("POST", "/work/run-durable", json.dumps(self.data).encode())
         start = time.perf_counter()
-        from_all(CLIENTS, count, self.port, sent, expected=202)
-        wait_for(lambda: not (self._some("queued") or self._some("running")), 600, "the end")
+        submitted = from_all(CLIENTS, count, self.port, sent, expected=202)
+        asked = Connection(self.port)
+        for one in submitted:  # they are run about in this order
+            wait_for(lambda path=one["links"]["self"]: self._is_complete(asked, path), 600, "the end")
         return count / (time.perf_counter() - start)
 
     def _request(self, method: str, path: str, body: bytes = b"") -> bytes:
@@ -138,6 +144,7 @@ class Hayhooks(Peer):
         except OSError:
             return False
 
-    def _some(self, status: str) -> list:
-        _, body = Connection(self.port).ask(self._request("GET", f"/work/executions?limit=1&status={status}"))
-        return json.loads(body)["executions"]
+    def _is_complete(self, connection: Connection, path: str) -> bool:
+        status = json.loads(connection.ask(self._request("GET", path))[1])["status"]
+        assert status in ("queued", "running", "completed"), status
+        return status == "completed"
