@@ -108,6 +108,12 @@ def test_what_a_search_found_is_looked_up_by_its_key(crowd):
     assert "id=?" in plan
 
 
+def _turn():
+    """The file's, which the first transaction makes."""
+    with transaction.atomic():
+        return base._turns[connection.settings_dict["NAME"]]
+
+
 def _in_thread(call):
     def run():
         try:
@@ -143,7 +149,7 @@ def test_a_thread_that_wants_to_write_waits_for_its_turn_and_not_for_sqlite(on_d
 @pytest.mark.parametrize("how", ["committed", "rolled back", "cut off", "never begun"])
 def test_a_turn_ends_with_the_transaction(on_disk, make_job, how):  # noqa: F811
     make_job()
-    turn = base._turns[connection.settings_dict["NAME"]]
+    turn = _turn()
 
     match how:
         case "committed":
@@ -173,7 +179,7 @@ def test_who_waited_too_long_for_a_turn_asks_sqlite(on_disk, make_job, monkeypat
     job = make_job()
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.05)
 
-    with base._turns[connection.settings_dict["NAME"]], transaction.atomic():
+    with _turn(), transaction.atomic():
         Job.objects.update(name="written")
 
     job.refresh_from_db()
