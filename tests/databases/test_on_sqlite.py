@@ -135,13 +135,18 @@ def test_a_thread_that_wants_to_write_waits_for_its_turn_and_not_for_sqlite(on_d
 
     monkeypatch.setattr(base.base.DatabaseWrapper, "_start_transaction_under_autocommit", note)
 
+    def write():
+        with transaction.atomic():
+            Job.objects.update(name="second")
+
     with transaction.atomic():
-        other = _in_thread(lambda: job.rename("second"))
+        other = _in_thread(write)
         other.join(0.3)
         assert begun == [threading.current_thread()]
         Job.objects.update(name="first")
     other.join(10)
 
+    assert begun == [threading.current_thread(), other]
     job.refresh_from_db()
     assert job.name == "second"
 
