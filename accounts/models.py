@@ -111,10 +111,9 @@ class ApiKey(models.Model):
             ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
 
     def revoke(self) -> None:
+        ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now())
         self.refresh_from_db()
-        if self.revoked_at is None:
-            self.revoked_at = timezone.now()
-            self.save(update_fields=["revoked_at"])  # which lets others know of it
+        self.save(update_fields=["revoked_at"])  # the same once more: to save is heard of, and an update is not
 
 
 _of_prefix = Prepared(

@@ -24,11 +24,11 @@ import psycopg
 from benchmarks.jobs import DATA, PIPELINE
 from tests.journeys.site import Site
 
-# One query a fact that must hold; each finds the jobs for which it does not.
 WHY = "SELECT error_code, error_message, count(*) FROM ai_workflow_job WHERE status = 'failed' GROUP BY 1, 2"
 AGAIN = """
     SELECT job_id FROM ai_workflow_job_step WHERE status = 'completed'
     GROUP BY job_id HAVING count(DISTINCT attempt) > 1"""
+# One query a fact that must hold; each finds the jobs for which it does not.
 BROKEN = {
     "jobs without a final state": "SELECT id FROM ai_workflow_job WHERE status IN ('pending', 'running')",
     "jobs that ended more than once, or never": """

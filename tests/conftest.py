@@ -44,8 +44,8 @@ def nothing_remembered(monkeypatch):
     from aiworkflow_project.api import lists
 
     monkeypatch.setattr("jobs.services._quiet_until", 0.0)
-    lists._kept.clear()
-    known_keys.forget()
+    lists._kept.forget()
+    known_keys.known.forget()
 
 
 @pytest.fixture

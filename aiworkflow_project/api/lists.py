@@ -1,16 +1,10 @@
 """Lists that are asked for again: the parameters are read, and the SQL is compiled, once a minute only."""
 
-import time
-from threading import Lock
-
 from aiworkflow_project.api import pagination
 from aiworkflow_project.api.authentication import workspace_id_of
+from aiworkflow_project.kept import Kept
 
-KEPT_AT_MOST = 256
-SECONDS = 60  # then it is compiled anew: which index is best may have changed with the rows
-
-_kept: dict[tuple, tuple[float, pagination.Listing]] = {}
-_lock = Lock()
+_kept = Kept(seconds=60, at_most=256)  # then it is compiled anew: which index is best may have changed with the rows
 
 
 class ListMixin:
@@ -25,14 +19,7 @@ class ListMixin:
         """The rows of the page that is asked for, ready for `get_paginated_response`."""
         request = self.request
         key = (type(self), request.path, request.META["QUERY_STRING"], workspace_id_of(request), request.user.pk)
-        made_at, listing = _kept.get(key, (0.0, None))
-        if listing is None or time.monotonic() - made_at > SECONDS:
-            listing = self._listing()
-            with _lock:
-                _kept.pop(key, None)
-                while len(_kept) >= KEPT_AT_MOST:
-                    del _kept[next(iter(_kept))]  # the oldest
-                _kept[key] = time.monotonic(), listing
+        listing = _kept.get(key, self._listing)
         return self.paginator.paginate(listing, request)
 
     def _listing(self) -> pagination.Listing:

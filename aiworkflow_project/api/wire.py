@@ -1,6 +1,7 @@
 """Where inner names meet the wire: serializers that read and write by one table of names."""
 
 import copy
+from functools import cache
 from operator import attrgetter
 
 import orjson
@@ -114,12 +115,36 @@ class WireSerializer(serializers.ModelSerializer):
     @classmethod
     def row_of(cls, instance) -> dict:
         """What `answer` would tell of an instance that was just saved, without asking the database again."""
-        if "_readers" not in cls.__dict__:
-            cls._readers = [
-                (name, attrgetter(inner.replace("__", ".")) if isinstance(inner, str) else inner.of)
-                for name, inner in cls.Meta.wire.items()
-            ]
-        return {name: read(instance) for name, read in cls._readers}
+        return {name: read(instance) for name, read in cls._readers()}
+
+    # Made once for each class: to make these for each request takes longer than to read its body.
+
+    @classmethod
+    @cache
+    def _readers(cls) -> list:
+        return [
+            (name, attrgetter(inner.replace("__", ".")) if isinstance(inner, str) else inner.of)
+            for name, inner in cls.Meta.wire.items()
+        ]
+
+    @classmethod
+    @cache
+    def _read_off(cls) -> dict:
+        return super(WireSerializer, cls()).get_fields()
+
+    @classmethod
+    @cache
+    def _fields_of_new_rows(cls) -> BindingDict:
+        owner = cls(data={})
+        fields = BindingDict(owner)
+        for name, field in owner.get_fields().items():
+            fields[name] = field
+        return fields
+
+    @classmethod
+    @cache
+    def _validators_read_off(cls) -> list:
+        return super(WireSerializer, cls()).get_validators()
 
     def get_field_names(self, declared_fields, info):
         return list(self.Meta.wire)
@@ -134,24 +159,15 @@ class WireSerializer(serializers.ModelSerializer):
     @cached_property
     def fields(self):
         """To read the body of a new row, the same fields for all: nothing of a body stays in them, nor do they ask
-        whose they are. To make them for each request takes longer than to read the body."""
+        whose they are."""
         if not hasattr(self, "initial_data") or self.partial or self.instance is not None:
             return super().fields
-        if "_for_new_rows" not in type(self).__dict__:
-            owner = type(self)(data={})
-            shared = BindingDict(owner)
-            for name, field in owner.get_fields().items():
-                shared[name] = field
-            type(self)._for_new_rows = shared
-        return self._for_new_rows
+        return self._fields_of_new_rows()
 
     def get_fields(self):
-        # Read off the model once: to do so for each request costs as much as all the rest of reading its body.
-        if "_read_off" not in type(self).__dict__:
-            type(self)._read_off = super().get_fields()
         reads = hasattr(self, "initial_data")  # then those that are only shown are of no use
         fields = {
-            name: copy.deepcopy(field) for name, field in self._read_off.items() if not (reads and field.read_only)
+            name: copy.deepcopy(field) for name, field in self._read_off().items() if not (reads and field.read_only)
         }
         for name in self._declared_fields.keys() & fields.keys():
             inner = self.Meta.wire[name]
@@ -160,9 +176,7 @@ class WireSerializer(serializers.ModelSerializer):
         return fields
 
     def get_validators(self):
-        if "_validators_read_off" not in type(self).__dict__:  # as in `get_fields`
-            type(self)._validators_read_off = super().get_validators()
-        return list(self._validators_read_off)
+        return list(self._validators_read_off())
 
     def to_internal_value(self, data):
         """Refuses what has no name here. Read-only names are let pass: clients send back what they were given."""

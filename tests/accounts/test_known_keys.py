@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from accounts import known_keys
 from accounts.models import ApiKey, User, Workspace
+from aiworkflow_project import kept
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +27,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr(known_keys.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(kept.time, "monotonic", lambda: Clock.now)
     return Clock
 
 
@@ -36,7 +37,7 @@ def test_it_is_looked_up_once_a_second(issue, clock, django_assert_num_queries):
     with django_assert_num_queries(1):
         assert known_keys.find(secret) == known_keys.find(secret) == key
         assert known_keys.find(secret).user.username == "wei"
-    clock.now += known_keys.SECONDS
+    clock.now += known_keys.known.seconds + 0.001
     with django_assert_num_queries(1):
         assert known_keys.find(secret) == key
 
@@ -48,7 +49,7 @@ def test_what_another_process_closed_is_closed_after_a_second(issue, clock):
     ApiKey.objects.filter(pk=key.pk).update(revoked_at=timezone.now())  # tells nobody here
 
     assert known_keys.find(secret) == key
-    clock.now += known_keys.SECONDS
+    clock.now += known_keys.known.seconds + 0.001
     assert known_keys.find(secret) is None
 
 
@@ -104,16 +105,16 @@ def test_a_wrong_secret_is_never_known(issue, django_assert_num_queries):
 
 
 def test_no_more_keys_are_known_than_there_is_room_for(issue, make_user, monkeypatch):
-    monkeypatch.setattr(known_keys, "AT_MOST", 2)
+    monkeypatch.setattr(known_keys.known, "at_most", 2)
     user = make_user("wei")
     secrets = [issue(user)[1] for _ in range(4)]
-    known_keys.forget()
+    known_keys.known.forget()
 
     for secret in secrets:
         assert known_keys.find(secret) is not None
 
-    assert len(known_keys._known) == 2
-    assert ApiKey.hash_of(secrets[-1]) in known_keys._known
+    assert len(known_keys.known.values) == 2
+    assert ApiKey.hash_of(secrets[-1]) in known_keys.known.values
 
 
 def test_a_last_use_is_written_once_a_minute(issue, django_assert_num_queries):
@@ -124,3 +125,19 @@ def test_a_last_use_is_written_once_a_minute(issue, django_assert_num_queries):
         known_keys.find(secret).note_use()
     assert ApiKey.objects.get().workspace_id == Workspace.DEFAULT_ID
     assert ApiKey.objects.get().last_used_at is not None
+
+
+def test_a_key_that_was_closed_while_it_was_looked_up_is_not_known(issue, monkeypatch):
+    key, secret = issue()
+    look_up = type(ApiKey.objects).matching
+
+    def found_and_then_closed(objects, text):
+        found = look_up(objects, text)
+        key.revoke()
+        return found
+
+    monkeypatch.setattr(type(ApiKey.objects), "matching", found_and_then_closed)
+    known_keys.find(secret)
+    monkeypatch.undo()
+
+    assert known_keys.find(secret) is None

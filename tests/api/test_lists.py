@@ -17,11 +17,6 @@ pytestmark = pytest.mark.django_db
 JOBS, WORKFLOWS, KEYS = "/api/v1/ai_workflow_job", "/api/v1/ai_workflow_def", "/api/v1/auth/api_keys"
 
 
-@pytest.fixture(autouse=True)
-def nothing_kept():
-    lists._kept.clear()
-
-
 def ids(answer) -> list:
     assert answer.status_code == 200, answer.content
     return [row["id"] for row in answer.json()["results"]]
@@ -137,16 +132,16 @@ def test_what_is_wrong_is_refused_each_time(api):
 
 
 def test_lists_are_kept_up_to_a_number_and_a_time(api, make_workflow, monkeypatch):
-    monkeypatch.setattr(lists, "KEPT_AT_MOST", 3)
+    monkeypatch.setattr(lists._kept, "at_most", 3)
     for number in range(1, 6):
         api.get(f"{WORKFLOWS}?limit={number}")
-    assert len(lists._kept) == 3
-    listing = list(lists._kept.values())[-1][1]
+    assert len(lists._kept.values) == 3
+    listing = list(lists._kept.values.values())[-1][1]
 
     api.get(f"{WORKFLOWS}?limit=5")
-    assert list(lists._kept.values())[-1][1] is listing
+    assert list(lists._kept.values.values())[-1][1] is listing
 
-    monkeypatch.setattr(lists, "SECONDS", -1)
+    monkeypatch.setattr(lists._kept, "seconds", -1)
     api.get(f"{WORKFLOWS}?limit=5")
-    assert list(lists._kept.values())[-1][1] is not listing
+    assert list(lists._kept.values.values())[-1][1] is not listing
     assert Workflow.objects.count() == 0
