@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils import timezone
 
-from aiworkflow_project.db.inserts import insert
-from aiworkflow_project.db.prepared import PreparedUpdate
+from aiworkflow_project.db.fenced import FencedUpdate
 from jobs.models import Job, JobEvent, JobQuerySet, JobStep
 
 
@@ -32,15 +31,17 @@ def write(reports: list[Report]) -> list[Report]:
 
     On a DatabaseError none is, or, where the error came with the commit, perhaps all are.
     """
-    with transaction.atomic():
-        # In one order, so that two that write the same rows do not wait for each other.
-        reports = sorted(reports, key=lambda report: report.job.pk)
-        complete = [report for report in reports if report.is_complete]
-        written = _moved(complete, _complete) + _moved([one for one in reports if not one.is_complete], _tell)
-        insert([event for report in written for event in _numbered(report)])
-        insert([step for report in written for step in _placed(report)])
-        for report in written:
-            report.job.end_steps(report.ended)
+    # In one order, so that two that write the same rows do not wait for each other.
+    reports = sorted(reports, key=lambda report: report.job.pk)
+    complete = [report for report in reports if report.is_complete]
+    news = [report for report in reports if not report.is_complete]
+    if (complete and news) or any(report.ended for report in reports):
+        with transaction.atomic():
+            written = _moved(complete, _complete) + _moved(news, _tell)
+            for report in written:
+                report.job.end_steps(report.ended)
+    else:  # one statement
+        written = _moved(complete, _complete) or _moved(news, _tell)
     for report in written:
         report.job.event_seq = _last(report)
         if report.is_complete:
@@ -52,14 +53,16 @@ def _last(report: Report) -> int:
     return report.job.event_seq + len(report.events) + report.is_complete
 
 
-def _moved(reports: list[Report], move: PreparedUpdate) -> list[Report]:
+def _moved(reports: list[Report], move: FencedUpdate) -> list[Report]:
     """The fenced UPDATE, which also takes the events' numbers: while the job is ours, nobody else gives any."""
     now, rows = timezone.now(), []
     for report in reports:
         job = report.job
         ended = (now, report.result, report.seconds) if report.is_complete else ()
         rows.append((job.pk, job.attempt, job.lease_token, _last(report), *ended))
-    return [report for report, moved in zip(reports, move.each(rows), strict=True) if moved]
+    events = [event for report in reports for event in _numbered(report)]
+    steps = [step for report in reports for step in _placed(report)]
+    return [report for report, moved in zip(reports, move.each(rows, events, steps), strict=True) if moved]
 
 
 def _fenced(pk, attempt, token) -> JobQuerySet:
@@ -67,12 +70,14 @@ def _fenced(pk, attempt, token) -> JobQuerySet:
 
 
 _FENCE = [Job._meta.get_field(name) for name in ("id", "attempt", "lease_token")]
-_tell = PreparedUpdate(
+_tell = FencedUpdate(
+    Job,
     lambda pk, attempt, token, last: (_fenced(pk, attempt, token), {"event_seq": last}),
     *_FENCE,
     Job._meta.get_field("event_seq"),
 )
-_complete = PreparedUpdate(
+_complete = FencedUpdate(
+    Job,
     lambda pk, attempt, token, last, now, result, seconds: (
         _fenced(pk, attempt, token),
         {"event_seq": last, "updated_at": now, "result": result, "execution_seconds": seconds}

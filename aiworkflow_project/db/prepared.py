@@ -146,15 +146,6 @@ class PreparedUpdate(_Compiled):
             changed.execute(sql, _with(values, self._fields, places, parameters))
             return changed.rowcount
 
-    def each(self, rows: list[tuple]) -> list[int]:
-        """The same for each of `rows` in their order; PostgreSQL is not waited for in between."""
-        if len(rows) < 2 or connection.vendor != "postgresql":
-            return [self(*values) for values in rows]
-        sql, parameters, places = self._of_this_vendor()
-        with cursor() as changed:
-            changed.executemany(sql, [_with(values, self._fields, places, parameters) for values in rows])
-            return [result.rowcount for result in changed.results()]
-
     def _compile(self, samples):
         queryset, changes = self._build(*samples)
         query = queryset.query.chain(UpdateQuery)

@@ -22,17 +22,16 @@ DEADLOCKS = [Lost(), Exception(1213, "Deadlock found"), Exception(1205, "Lock wa
 
 
 class Losing:
-    """Makes the first writes fail as a database does, after the earlier statements of their transaction."""
+    """Makes the first writes fail as a database does: nothing of the statement, and of its transaction, is done."""
 
     def __init__(self, cause, statement="ai_workflow", times=1):
         self.cause, self.statement, self.times = cause, statement, times
 
     def __call__(self, execute, sql, params, many, context):
-        result = execute(sql, params, many, context)
-        if self.times and sql.startswith(("UPDATE", "INSERT")) and re.search(self.statement, sql):
+        if self.times and re.search(r"(UPDATE|INSERT INTO) \W", sql) and re.search(self.statement, sql):
             self.times -= 1
             raise OperationalError(str(self.cause)) from self.cause
-        return result
+        return execute(sql, params, many, context)
 
 
 def claim(job):

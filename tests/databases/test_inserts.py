@@ -61,7 +61,7 @@ def test_more_rows_than_a_statement_takes_are_all_inserted(make_job, monkeypatch
     job = make_job()
     monkeypatch.setattr(connection.ops, "bulk_batch_size", lambda fields, rows: 3)
 
-    with django_assert_num_queries(1 if connection.vendor == "postgresql" else 4):  # PostgreSQL takes rows one by one
+    with django_assert_num_queries(1 if connection.vendor == "postgresql" else 4):  # there all rows are one parameter
         insert([JobEvent(job=job, seq=seq, kind="token", data={}) for seq in range(2, 12)])
 
     assert [event.seq for event in job.events.order_by("seq")] == list(range(1, 12))

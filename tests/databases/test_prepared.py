@@ -166,22 +166,6 @@ def test_an_update_changes_what_the_queryset_finds_and_tells_how_many(make_job):
     assert Job.objects.get(pk=jobs[0].pk).attempt == 5
 
 
-def test_an_update_for_many_tells_of_each_what_it_changed(make_job):
-    jobs = [make_job(name=name) for name in ("甲", "乙", "丙")]
-    rename = PreparedUpdate(
-        lambda pk, old, new: (Job.objects.filter(pk=pk, name=old), {"name": new}),
-        KEY,
-        NAME,
-        Job._meta.get_field("name"),
-    )
-
-    assert rename.each([]) == []
-    assert rename.each([(jobs[0].pk, "甲", "a")]) == [1]
-    assert rename.each([(jobs[0].pk, "甲", "x"), (jobs[1].pk, "乙", "b%s"), (jobs[2].pk, "?", "x")]) == [0, 1, 0]
-    assert rename.each([(job.pk, name, "all") for job, name in zip(jobs, ("a", "b%s", "丙"), strict=True)]) == [1, 1, 1]
-    assert set(Job.objects.values_list("name", flat=True)) == {"all"}
-
-
 def test_what_is_annotated_comes_with_the_rows(make_job, make_workflow):
     job = make_job(workflow=make_workflow(concurrency_limit=3))
     prepared = Prepared(

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from unittest import mock
 
 import pytest
-from django.db import OperationalError, connection
 from django.db.models import Count, F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -41,7 +40,7 @@ from jobs.services import InactiveWorkflow, retry, submit
 from jobs.sweep import start_what_is_due, sweep
 from jobs.waiting import why
 from jobs.worker import Attempt, Supervisor
-from tests import descriptions
+from tests import commits, descriptions
 from workflows.models import Workflow, WorkflowRevision
 
 LEASE = timedelta(seconds=50)  # longer than a story takes on a slow machine
@@ -499,14 +498,7 @@ class Life(RuleBasedStateMachine):
                 worker._settle(attempt, *([_move(attempt.job, how), *ARGUMENTS[how](result)] if how else []))
 
         if commit != "works" and (events or how):
-            really_commit = connection.commit
-
-            def fail():
-                if commit == "goes through unheard":
-                    really_commit()
-                raise OperationalError("gone")
-
-            with mock.patch.object(connection, "commit", fail):
+            with commits.failing(unheard=commit == "goes through unheard"):
                 settle(carefully=not together)
             assert worker.attempts == [attempt]
             if commit == "is refused":

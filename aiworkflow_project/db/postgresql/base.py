@@ -11,12 +11,6 @@ from psycopg.pq import Format
 READER_OF_TIMES = adapters.get_loader(types["timestamptz"].oid, Format.TEXT)  # in the session's time zone: UTC
 
 
-class PreparedCursor(base.ServerBindingCursor):
-    def executemany(self, query, params_seq):
-        """All at once, without waiting for each answer; `results()` goes through the answers."""
-        super().executemany(query, params_seq, returning=True)
-
-
 class DatabaseOperations(operations.DatabaseOperations):
     def last_executed_query(self, cursor, sql, params):
         """As Django's, which finds nothing where the statement was prepared."""
@@ -43,7 +37,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def prepared_cursor(self):
         """A cursor for statements that are executed again and again, with the same text."""
         self.ensure_connection()
-        return self._prepare_cursor(PreparedCursor(self.connection))
+        return self._prepare_cursor(base.ServerBindingCursor(self.connection))
 
 
 def _is_straight(connection) -> bool:
