@@ -11,13 +11,14 @@ BIN := $(VENV)/bin
 run: $(VENV)/.run-installed
 	$(BIN)/python manage.py up --sample $(ARGS)
 
+# Some wait: three fit two cores.
 test: $(VENV)/.dev-installed
 	@tests/install_browser.sh
-	TEST_DB='$(DB)' $(BIN)/python -m pytest -n 2 --ignore=tests/faults $(ARGS)
+	TEST_DB='$(DB)' $(BIN)/python -m pytest -n 3 --ignore=tests/faults $(ARGS)
 
-# Faults at real processes and servers: see docs/reliability.md. They mostly wait, so that four fit two cores.
+# Faults at real processes and servers: see docs/reliability.md. They mostly wait, so that six fit two cores.
 faults: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n 4 tests/faults $(ARGS)
+	$(BIN)/python -m pytest -n 6 tests/faults $(ARGS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

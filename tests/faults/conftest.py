@@ -3,9 +3,9 @@ import uuid
 import pytest
 
 from tests.faults.witness import Witness
-from tests.journeys.conftest import COMPONENTS, new_site, site
+from tests.journeys.conftest import COMPONENTS, make_site, new_site, site, started_before
 
-__all__ = ["new_site", "site"]
+__all__ = ["make_site", "new_site", "site", "started_before"]
 
 
 @pytest.fixture

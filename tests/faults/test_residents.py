@@ -9,7 +9,7 @@ import pytest
 from tests.faults.promises import events, kept, page
 from tests.faults.test_processes import busy_workers
 from tests.journeys.conftest import COMPONENTS
-from tests.journeys.site import Site, wait_for
+from tests.journeys.site import wait_for
 
 SHARED = "The process that it shared with other runs ended, so that it does not count."
 # One attempt only: who is put back and yet completes was not charged for it.
@@ -24,8 +24,8 @@ UNHARMED = 0  # a signal that only asks whether the process is there
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    site = Site(tmp_path_factory.mktemp("site"), PIPELINE_COMPONENTS=COMPONENTS, PIPELINE_RESIDENTS="2").start()
+def site(tmp_path_factory, make_site):
+    site = make_site(tmp_path_factory.mktemp("site"), PIPELINE_COMPONENTS=COMPONENTS, PIPELINE_RESIDENTS="2").start()
     yield site
     site.stop()
 

@@ -45,9 +45,10 @@ class Site:
         self.workers = workers
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = folder / "site.log"
+        self.data = folder / "var"
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-            "DATA_DIR": str(folder / "var"),
+            "DATA_DIR": str(self.data),
             "DJANGO_SUPERUSER_USERNAME": USERNAME,
             "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
             "JOB_LEASE_SECONDS": "4",
