@@ -8,15 +8,17 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from aiworkflow_project.db.conflicts import retried
 from aiworkflow_project.db.inserts import insert, notify
+from aiworkflow_project.db.prepared import Condition, Prepared
 from jobs.admission import admit
 from jobs.models import InvalidTransition, Job
 from workflows import engine
-from workflows.models import Workflow
+from workflows.models import Workflow, WorkflowRevision
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,24 @@ CHANNEL = "aiworkflow_jobs"  # of PostgreSQL's NOTIFY: within one database, so t
 
 class InactiveWorkflow(Exception):
     """The workflow may not be run now."""
+
+
+class WorkflowChanged(Exception):
+    """The workflow is no longer as the caller knew it."""
+
+
+NO_LIMIT = -1
+_as_known = Prepared(
+    lambda pk, revision, limit: (
+        Workflow.objects.active()
+        .alias(limit=Coalesce("concurrency_limit", NO_LIMIT))
+        .filter(pk=pk, current_revision_id=revision, limit=limit)
+        .values("pk")
+    ),
+    Workflow._meta.pk,
+    WorkflowRevision._meta.pk,
+    Workflow._meta.get_field("concurrency_limit"),
+)
 
 
 def usual_control(description: dict) -> dict:
@@ -68,16 +88,31 @@ def new_job(workflow: Workflow, trigger_data: dict, *, control: dict | None = No
     return job
 
 
-def accept(jobs: list[Job]) -> None:
-    """Save new jobs of one workflow, all or none, and once that is committed let them in and wake workers."""
+def accept(jobs: list[Job], *, if_still: Workflow | None = None) -> None:
+    """Save new jobs of one workflow, all or none, and once that is committed let them in and wake workers.
+
+    Raises WorkflowChanged, and saves none, where the workflow is not as `if_still` in what a job is made of.
+    """
     waits, request_id = {job.waits_for for job in jobs}, jobs[0].request_id
     ready = Job.WaitsFor.WORKER in waits
-    insert(jobs, [job.state_event() for job in jobs], channel=CHANNEL if ready and not settings.QUEUE_URL else "")
+    saved = insert(
+        jobs,
+        [job.state_event() for job in jobs],
+        channel=CHANNEL if ready and not settings.QUEUE_URL else "",
+        only_if=if_still and _unchanged(if_still),
+    )
+    if not saved:
+        raise WorkflowChanged
     # Nothing that fails from here on loses a job: the sweep finds what was not let in, and what nobody woke up for.
     if ready and settings.QUEUE_URL:
         wake_workers(len(jobs), request_id)
     if Job.WaitsFor.ROOM in waits:
         transaction.on_commit(partial(_let_in, jobs[0].workflow_id, request_id), robust=True)
+
+
+def _unchanged(workflow: Workflow) -> Condition:
+    limit = NO_LIMIT if workflow.concurrency_limit is None else workflow.concurrency_limit
+    return _as_known.exists(workflow.pk, workflow.current_revision_id, limit)
 
 
 def _let_in(workflow_id: UUID, request_id: str) -> None:
@@ -86,17 +121,26 @@ def _let_in(workflow_id: UUID, request_id: str) -> None:
 
 
 @retried
-def submit(workflow: Workflow, trigger_data: dict, *, also: Callable[[Job], None] | None = None, **fields) -> Job:
+def submit(
+    workflow: Workflow,
+    trigger_data: dict,
+    *,
+    also: Callable[[Job], None] | None = None,
+    from_memory: bool = False,
+    **fields,
+) -> Job:
     """Accept a new job; `fields` are those of `new_job`, which says what is refused.
 
-    `also` is called in the same transaction, with the saved job: both are kept, or neither.
+    `also` is called in the same transaction, with the saved job: both are kept, or neither. A workflow `from_memory`
+    is looked at once more while the job is saved: raises WorkflowChanged.
     """
     job = new_job(workflow, trigger_data, **fields)
+    save = partial(accept, [job], if_still=workflow if from_memory else None)
     if also is None:
-        accept([job])
+        save()
         return job
     with transaction.atomic():
-        accept([job])
+        save()
         also(job)
     return job
 

@@ -39,13 +39,16 @@ def django_db_modify_db_settings():
 
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch):
-    """What a process goes by for a while (a queue that failed, a list, a key) is not to last into the next test."""
+    """What a process goes by for a while (a queue that failed, a list, a key, a workflow) is not to last into the next
+    test."""
     from accounts import known_keys
     from aiworkflow_project.api import lists
+    from jobs.api.workflows import known_workflows
 
     monkeypatch.setattr("jobs.services._quiet_until", 0.0)
     lists._kept.forget()
     known_keys.known.forget()
+    known_workflows.forget()
 
 
 @pytest.fixture

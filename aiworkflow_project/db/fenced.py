@@ -73,10 +73,10 @@ class FencedUpdate(PreparedUpdate):
             f"{changes} FROM {records.table('given', dict(zip(names, self._fields, strict=True)))}{where}{condition} "
             f"RETURNING {quoted(self._model._meta.db_table)}.{quoted(key)} AS key"
         )
+        were_changed = "SELECT key FROM part_0"
         inserts = [
             f"{records.insertion(kind, f'new_{number}')} "
-            f"WHERE new_{number}.{quoted(self._foreign_key(kind).column)} IN (SELECT key FROM part_0)"
+            f"WHERE new_{number}.{quoted(self._foreign_key(kind).column)} IN ({were_changed})"
             for number, kind in enumerate(kinds)
         ]
-        last = "SELECT key FROM part_0"
-        return records.together([update, *inserts], last), constants[:first], names, constants[first:]
+        return records.together([update, *inserts], were_changed), constants[:first], names, constants[first:]

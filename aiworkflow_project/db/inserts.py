@@ -4,31 +4,36 @@ Django's bulk_create makes the statement and asks each field how to write it, ev
 the database takes.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 
 from django.db import connection, models, transaction
 
 from aiworkflow_project.db import prepared
 from aiworkflow_project.db.postgresql import records
+from aiworkflow_project.db.prepared import Condition
 
 
-def insert(*groups: list[models.Model], channel: str = "") -> None:
+def insert(*groups: list[models.Model], channel: str = "", only_if: Condition | None = None) -> bool:
     """As `bulk_create` of new objects, each group of one model; a key that the database makes is not read back.
 
-    All rows or none, also outside of a transaction. With them PostgreSQL tells those who listen to `channel`.
+    All rows or none, also outside of a transaction. With them PostgreSQL tells those who listen to `channel`. Returns
+    whether `only_if` held; if not, nothing is inserted and nobody told.
     """
     groups = [rows for rows in groups if rows]
     if not groups:
-        return
+        return True
     if connection.vendor == "postgresql":
-        _insert_at_once(groups, channel)
+        inserted = _insert_at_once(groups, channel, only_if)
     else:
         with transaction.atomic(savepoint=False):
-            for rows in groups:
-                _insert(rows)
-    for rows in groups:
-        for row in rows:
-            row._state.adding, row._state.db = False, connection.alias
+            if inserted := only_if is None or _holds(only_if):
+                for rows in groups:
+                    _insert(rows)
+    if inserted:
+        for rows in groups:
+            for row in rows:
+                row._state.adding, row._state.db = False, connection.alias
+    return inserted
 
 
 def notify(channel: str) -> None:
@@ -41,17 +46,29 @@ def notify(channel: str) -> None:
 NOTIFY = "SELECT pg_notify(%s, '')"
 
 
-def _insert_at_once(groups: list[list[models.Model]], channel: str) -> None:
+def _insert_at_once(groups: list[list[models.Model]], channel: str, only_if: Condition | None) -> bool:
     """One statement, which is a transaction of its own: one answer to wait for."""
-    kinds, parameters = tuple(type(rows[0]) for rows in groups), [records.of(rows) for rows in groups]
+    sql, asked = only_if or ("", [])
+    parameters = []
+    for each in [*map(records.of, groups), *([channel] if channel else [])]:
+        parameters += [each, *asked]
     with prepared.cursor() as cursor:
-        cursor.execute(_at_once(kinds, bool(channel)), [*parameters, channel] if channel else parameters)
+        cursor.execute(_at_once(tuple(type(rows[0]) for rows in groups), bool(channel), sql), parameters)
+        return cursor.rowcount > 0
 
 
-@cache
-def _at_once(kinds: tuple[type[models.Model], ...], tells: bool) -> str:
-    *others, last = [records.insertion(kind, f"rows_{n}") for n, kind in enumerate(kinds)] + [NOTIFY] * tells
-    return records.together(others, last)
+@lru_cache(maxsize=64)
+def _at_once(kinds: tuple[type[models.Model], ...], tells: bool, condition: str) -> str:
+    parts = [records.insertion(kind, f"rows_{n}") for n, kind in enumerate(kinds)] + [NOTIFY] * tells
+    if condition:  # in each: all parts see what was there before any of them
+        parts = [f"{part} WHERE {condition}" for part in parts]
+    return records.together(parts[:-1], parts[-1])
+
+
+def _holds(condition: Condition) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {condition.sql}", condition.parameters)
+        return bool(cursor.fetchone()[0])
 
 
 def _insert(rows: list[models.Model]) -> None:

@@ -5,6 +5,7 @@ Building a queryset and turning it into SQL costs Django several times what the 
 
 import uuid
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
@@ -56,6 +57,13 @@ def fixed(sql: str, parameters) -> tuple:
     return sql, parameters
 
 
+class Condition(NamedTuple):
+    """What may stand in a WHERE."""
+
+    sql: str
+    parameters: list
+
+
 class _Compiled:
     def __init__(self, build, *fields):
         self._build, self._fields = build, fields
@@ -88,6 +96,11 @@ class Prepared(_Compiled):
     def first(self, *values):
         """The first result, or None."""
         return next(iter(self(*values)), None)
+
+    def exists(self, *values) -> "Condition":
+        """That there is a result, to be asked within another statement."""
+        sql, parameters, places, *_ = self._of_this_vendor()
+        return Condition(f"EXISTS ({sql})", _with(values, self._fields, places, parameters))
 
     def _compile(self, samples):
         queryset = self._build(*samples)

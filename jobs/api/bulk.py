@@ -25,7 +25,7 @@ from jobs.api.serializers import (
     RetriedSerializer,
     asked_for,
 )
-from jobs.api.views import named_workflow
+from jobs.api.workflows import named_workflow
 from jobs.models import Job, JobBatch
 from workflows import engine
 

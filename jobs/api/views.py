@@ -1,6 +1,7 @@
 """The API of jobs: submit, follow, cancel and retry."""
 
-from django.core.exceptions import ValidationError as DjangoValidationError
+from functools import partial
+
 from django.http import Http404, HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -24,10 +25,11 @@ from jobs.api.events import EventStream
 from jobs.api.filters import JobFilter
 from jobs.api.serializers import JobChangeSerializer, JobSerializer, StepSerializer, WaitSerializer, asked_for
 from jobs.api.waiting import may_wait, told
+from jobs.api.workflows import known_workflows, named_workflow
 from jobs.models import Job, JobStep
 from jobs.waiting import why
 from workflows import engine
-from workflows.models import Workflow, WorkflowRevision
+from workflows.models import Workflow
 
 LAST_EVENT = 2**31 - 1
 
@@ -36,11 +38,7 @@ _row = Prepared(
     Workspace._meta.pk,
     Job._meta.pk,
 )
-_workflow = Prepared(
-    lambda workspace, pk: Workflow.objects.kept().filter(pk=pk, workspace_id=workspace),
-    Workspace._meta.pk,
-    Workflow._meta.pk,
-)
+REFUSALS = (Refused, services.InactiveWorkflow, engine.TriggerDataRefused, services.WorkflowChanged)
 
 
 class JobViewSet(ListMixin, GenericViewSet):
@@ -96,18 +94,26 @@ class JobViewSet(ListMixin, GenericViewSet):
     @idempotent
     def create(self, request, *, keep):
         """Submit a job. The trigger data is checked before it is accepted."""
-        workflow = named_workflow(request)
-        body = JobSerializer(data=request.data, context={"workflow": workflow})
+        submit = partial(self._submit, also=keep(self._created))
+        known = named_workflow(request, from_memory=True)
+        try:
+            job = submit(known, from_memory=True)
+        except REFUSALS:  # perhaps only by what is no longer so
+            known_workflows.forget()
+            job = submit(named_workflow(request))
+        return self._created(job)
+
+    def _submit(self, workflow: Workflow | None, **options) -> Job:
+        body = JobSerializer(data=self.request.data, context={"workflow": workflow})
         if not body.is_valid():
             raise Refused(field_errors(body.errors) + _further_errors(workflow, body))
-        job = services.submit(
+        return services.submit(
             workflow,
             **asked_for(body.validated_data),
-            created_by=request.user,
-            request_id=request.id,
-            also=keep(self._created),
+            created_by=self.request.user,
+            request_id=self.request.id,
+            **options,
         )
-        return self._created(job)
 
     def _created(self, job: Job) -> Response:
         where = location(self.request, "ai_workflow_job", job.pk)
@@ -165,18 +171,6 @@ class JobViewSet(ListMixin, GenericViewSet):
         if job is None:
             raise Http404
         return Response(told(why(job)))
-
-
-def named_workflow(request) -> Workflow | None:
-    """The definition that the body names, if there is one."""
-    try:
-        pk = Workflow._meta.pk.to_python(request.data.get("ai_workflow_def_id"))
-    except (AttributeError, DjangoValidationError):
-        return None
-    workflow = _workflow.first(workspace_id_of(request), pk) if pk else None
-    if workflow:
-        workflow.current_revision = WorkflowRevision.known(workflow.current_revision_id)
-    return workflow
 
 
 def _further_errors(workflow, body) -> list[dict]:
