@@ -242,7 +242,6 @@ class Job(models.Model):
                 fields=["workspace", "workflow", "status", "-created_at", "-id"], name="job_by_workflow_status"
             ),
             models.Index(fields=["status", "lease_expires_at"], name="job_lease"),
-            models.Index(fields=["lease_token"], name="job_lease_token"),
         ]
 
     def __str__(self):

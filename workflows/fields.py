@@ -53,6 +53,9 @@ class AnyTextField(models.TextField):
         return value
 
 
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def dump(value) -> str:
     """The compact text that the field stores."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _encoder.encode(value)

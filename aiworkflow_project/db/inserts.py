@@ -30,9 +30,10 @@ def insert(*groups: list[models.Model], channel: str = "", only_if: Condition | 
                 for rows in groups:
                     _insert(rows)
     if inserted:
+        alias = connection.alias
         for rows in groups:
             for row in rows:
-                row._state.adding, row._state.db = False, connection.alias
+                row._state.adding, row._state.db = False, alias
     return inserted
 
 
