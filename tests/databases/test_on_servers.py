@@ -1,17 +1,20 @@
 """What only a server can do to us."""
 
+import contextlib
+import itertools
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from aiworkflow_project.db import liveness
 from aiworkflow_project.db.conflicts import retried
-from jobs import retention, services
-from jobs.models import Job
+from jobs import claims, reports, retention, services
+from jobs.models import Job, JobEvent, JobStep
 
 
 @pytest.mark.django_db(transaction=True)
@@ -132,3 +135,104 @@ class Readable:
 
     def poll(self, timeout):
         return [(3, 1)]
+
+
+@pytest.fixture
+def patience(settings, transactional_db):
+    """Connections that wait 10 s for a lock, as a site's; a test's waits for ever since it migrated. And a short lease,
+    for so long the server lets a transaction be silent."""
+    settings.JOB_LEASE_SECONDS = 1
+    connection.close()
+    yield
+    connection.close()
+
+
+class Relay:
+    """Stands between us and the server. Hands on so many `pieces` more of what we say, and then none; all if None."""
+
+    def __init__(self):
+        self.pieces = None
+        self.cut = threading.Event()
+        self.target = connection.settings_dict["HOST"], int(connection.settings_dict["PORT"])
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.ends = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        client, _ = self.listener.accept()
+        server = socket.create_connection(self.target)
+        self.ends = [client, server]
+        threading.Thread(target=self._hand_on, args=[server, client], daemon=True).start()
+        self._hand_on(client, server, counted=True)
+
+    def _hand_on(self, source, target, counted=False):
+        with contextlib.suppress(OSError):
+            while said := source.recv(65536):
+                if counted and self.pieces is not None:
+                    if self.pieces == 0:
+                        return self.cut.set()
+                    self.pieces -= 1
+                target.sendall(said)
+
+    def close(self):
+        for end in (self.listener, *self.ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def news(job: Job) -> reports.Report:
+    step = JobStep(position=1, component="a", component_type="x.A", started_at=timezone.now())
+    return reports.Report(job, [step], [], [JobEvent(kind=JobEvent.Kind.STEP, data={})])
+
+
+def result(job: Job) -> reports.Report:
+    return reports.Report(job, [], [], [], is_complete=True, result={"text": "好"}, seconds=0.1)
+
+
+def claim(number: int) -> list[Job]:
+    return claims.claim(number, timedelta(seconds=60), "here")
+
+
+WRITES = {
+    "claims": lambda: claim(3),
+    "reports": lambda jobs: reports.write([news(jobs[0]), result(jobs[1]), news(jobs[2])]),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("what", WRITES)
+def test_a_worker_that_is_cut_off_while_it_writes_keeps_no_job_from_the_others(make_job, make_workflow, patience, what):
+    workflow = make_workflow()
+
+    def write_through(relay, pieces):
+        # Of this thread's connection alone.
+        connection.settings_dict = connection.settings_dict | {"HOST": "127.0.0.1", "PORT": relay.port}
+        try:
+            for first in (True, False):  # what is made a second time is prepared
+                arguments = () if what == "claims" else (claim(3),)
+                relay.pieces = None if first else pieces
+                WRITES[what](*arguments)
+        except OperationalError:
+            return
+        finally:
+            connection.close()
+
+    for pieces in itertools.count():
+        for _ in range(6):
+            make_job(workflow=workflow)
+        with contextlib.closing(Relay()) as relay:
+            writer = threading.Thread(target=write_through, args=[relay, pieces])
+            writer.start()
+            while writer.is_alive() and not relay.cut.wait(0.01):
+                pass
+            if relay.cut.is_set():
+                with transaction.atomic():  # as the sweep does, which waits 10 s for a lock
+                    assert Job.objects.update(name="seen") == 6
+        writer.join(30)
+        assert not writer.is_alive()
+        if not relay.cut.is_set():
+            break
+        Job.objects.all().delete()
+    assert pieces > 0
