@@ -32,11 +32,12 @@ class FencedUpdate(PreparedUpdate):
         with transaction.atomic(savepoint=False):
             done = [bool(self(*values)) for values in rows]
             changed = {values[0] for values, was_changed in zip(rows, done, strict=True) if was_changed}
-            insert(*([row for row in group if self._key_in(row) in changed] for group in groups))
+            insert(*(self._naming(changed, group) for group in groups))
         return done
 
-    def _key_in(self, row: models.Model):
-        return getattr(row, self._foreign_key(type(row)).attname)
+    def _naming(self, keys: set, group: list[models.Model]) -> list[models.Model]:
+        name = self._foreign_key(type(group[0])).attname
+        return [row for row in group if getattr(row, name) in keys]
 
     def _foreign_key(self, kind: type[models.Model]) -> models.ForeignKey:
         [key] = [field for field in kind._meta.concrete_fields if field.related_model is self._model]

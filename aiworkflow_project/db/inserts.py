@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from django.db import connection, models, transaction
 
 from aiworkflow_project.db import prepared
+from aiworkflow_project.db import rows as new_rows
 from aiworkflow_project.db.postgresql import records
 from aiworkflow_project.db.prepared import Condition
 
@@ -73,20 +74,17 @@ def _holds(condition: Condition) -> bool:
 
 
 def _insert(rows: list[models.Model]) -> None:
-    fields, head, places = _statement(type(rows[0]), connection.vendor)
+    model, fields = type(rows[0]), new_rows.written(type(rows[0]))
     at_once = connection.ops.bulk_batch_size(fields, rows)
+    head, places = _statement(model, connection.vendor)
     with connection.cursor() as cursor:
         for first in range(0, len(rows), at_once):
             some = rows[first : first + at_once]
-            values = [value for row in some for value in records.values(row)]
+            values = [value for row in some for value in new_rows.values(row)]
             cursor.execute(head + ", ".join([places] * len(some)), values)
 
 
 @cache
-def _statement(model: type[models.Model], vendor: str) -> tuple[list[models.Field], str, str]:
-    """The fields that are written, the statement up to its rows, and the places of a row's values."""
-    fields = records.written(model)
-    name = connection.ops.quote_name
-    columns = ", ".join(name(field.column) for field in fields)
-    head = f"INSERT INTO {name(model._meta.db_table)} ({columns}) VALUES "  # noqa: S608 - of names only
-    return fields, head, f"({', '.join(['%s'] * len(fields))})"
+def _statement(model: type[models.Model], vendor: str) -> tuple[str, str]:
+    """The statement up to its rows, and the places of a row's values."""
+    return f"{new_rows.insertion(model)} VALUES ", f"({', '.join(['%s'] * len(new_rows.written(model)))})"

@@ -4,15 +4,15 @@ Rows sent one after the other in a pipeline would leave the server between two o
 running, when we are frozen or cut off there: it takes a session for idle only after all that it was to be sent.
 """
 
-from functools import cache
-
 import orjson
-from django.db import connection, connections, models
+from django.db import connection, models
+
+from aiworkflow_project.db import rows as new_rows
 
 
 def table(alias: str, columns: dict[str, models.Field]) -> str:
     """What stands in FROM for the rows of a parameter with these columns."""
-    types = (f"{_quoted(name)} {field.cast_db_type(connection)}" for name, field in columns.items())
+    types = (f"{connection.ops.quote_name(name)} {field.cast_db_type(connection)}" for name, field in columns.items())
     return f"json_to_recordset(%s::json) AS {alias} ({', '.join(types)})"
 
 
@@ -21,23 +21,11 @@ def parameter(names: list[str], rows: list[list]) -> str:
     return orjson.dumps([dict(zip(names, row, strict=True)) for row in rows]).decode()
 
 
-@cache
-def written(model: type[models.Model]) -> tuple[models.Field, ...]:
-    """The fields of a new row; a key that the database makes is not among them."""
-    return tuple(field for field in model._meta.local_concrete_fields if not isinstance(field, models.AutoField))
-
-
-def values(row: models.Model) -> list:
-    database = connections[connection.alias]  # itself: the fields ask it a lot, and by proxy each time takes as long
-    return [field.get_db_prep_save(field.pre_save(row, add=True), database) for field in written(type(row))]
-
-
 def insertion(model: type[models.Model], alias: str) -> str:
     """An INSERT of the rows of one parameter, to which a condition on `alias` may be added."""
-    columns = {field.column: field for field in written(model)}
-    names = ", ".join(map(_quoted, columns))
-    into = _quoted(model._meta.db_table)
-    return f"INSERT INTO {into} ({names}) SELECT {names} FROM {table(alias, columns)}"  # noqa: S608 - of names only
+    columns = {field.column: field for field in new_rows.written(model)}
+    names = new_rows.columns(model)
+    return f"{new_rows.insertion(model)} SELECT {names} FROM {table(alias, columns)}"  # noqa: S608 - of names only
 
 
 def together(parts: list[str], last: str) -> str:
@@ -49,8 +37,4 @@ def together(parts: list[str], last: str) -> str:
 
 def of(rows: list[models.Model]) -> str:
     """The parameter of `insertion`."""
-    return parameter([field.column for field in written(type(rows[0]))], list(map(values, rows)))
-
-
-def _quoted(name: str) -> str:
-    return connection.ops.quote_name(name)
+    return parameter([field.column for field in new_rows.written(type(rows[0]))], list(map(new_rows.values, rows)))
