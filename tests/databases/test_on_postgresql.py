@@ -1,8 +1,6 @@
 """What PostgreSQL needs of us, and of who makes the database."""
 
-import contextlib
 import re
-import socket
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +19,7 @@ from jobs.models import Job
 from jobs.queue import orm
 from jobs.queue.orm import WakeUps
 from tests.databases import servers
+from tests.databases.relay import Relay
 
 pytestmark = pytest.mark.django_db
 
@@ -114,29 +113,12 @@ def test_a_role_that_may_not_make_the_index_searches_without_it(make_job, caplog
     assert list(Job.objects.named_like("BATCH")) == [job]
 
 
-class Pooler:
-    """Hands on all that is said, and tells a number of its own for the session, as poolers do."""
+class Pooler(Relay):
+    """Tells a number of its own for the session, as poolers do."""
 
-    def __init__(self, url: str):
-        self.host, self.port = urlsplit(url).hostname, urlsplit(url).port
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                server = socket.create_connection((self.host, self.port))
-                for source, target in ((client, server), (server, client)):
-                    threading.Thread(target=self._hand_on, args=[source, target], daemon=True).start()
-
-    @staticmethod
-    def _hand_on(source, target):
-        with contextlib.suppress(OSError):
-            while said := source.recv(65536):
-                # BackendKeyData: the session's number and its secret.
-                target.sendall(re.sub(rb"K\0\0\0\x0c.{4}", b"K\0\0\0\x0c\0\0\0\x01", said, flags=re.DOTALL))
-            target.shutdown(socket.SHUT_WR)
+    def from_server(self, said: bytes) -> bytes:
+        # BackendKeyData: the session's number and its secret.
+        return re.sub(rb"K\0\0\0\x0c.{4}", b"K\0\0\0\x0c\0\0\0\x01", said, flags=re.DOTALL)
 
 
 def _connected(url: str):
@@ -147,8 +129,8 @@ def _connected(url: str):
 
 def test_statements_are_kept_by_the_server_and_never_behind_a_pooler():
     url = urlsplit(servers.CHOSEN.make())
-    pooler = Pooler(url.geturl())
-    behind = url._replace(netloc=f"{url.netloc.partition('@')[0]}@127.0.0.1:{pooler.listener.getsockname()[1]}")
+    pooler = Pooler(url.hostname, url.port)
+    behind = url._replace(netloc=f"{url.netloc.partition('@')[0]}@127.0.0.1:{pooler.port}")
     kept = []
 
     for address in (url.geturl(), f"{behind.geturl()}?sslmode=disable"):
@@ -162,7 +144,7 @@ def test_statements_are_kept_by_the_server_and_never_behind_a_pooler():
             kept += cursor.fetchone()
         connection.close()
 
-    pooler.listener.close()
+    pooler.close()
     assert kept == [1, 0]
 
 

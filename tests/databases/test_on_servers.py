@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -15,6 +14,7 @@ from aiworkflow_project.db import liveness
 from aiworkflow_project.db.conflicts import retried
 from jobs import claims, reports, retention, services
 from jobs.models import Job, JobEvent, JobStep
+from tests.databases.relay import Relay
 
 
 @pytest.mark.django_db(transaction=True)
@@ -147,39 +147,21 @@ def patience(settings, transactional_db):
     connection.close()
 
 
-class Relay:
-    """Stands between us and the server. Hands on so many `pieces` more of what we say, and then none; all if None."""
+class Cut(Relay):
+    """Hands on so many `pieces` more of what we say, and then none; all if None."""
 
     def __init__(self):
         self.pieces = None
-        self.cut = threading.Event()
-        self.target = connection.settings_dict["HOST"], int(connection.settings_dict["PORT"])
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.ends = []
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.happened = threading.Event()
+        super().__init__(connection.settings_dict["HOST"], int(connection.settings_dict["PORT"]))
 
-    def _serve(self):
-        client, _ = self.listener.accept()
-        server = socket.create_connection(self.target)
-        self.ends = [client, server]
-        threading.Thread(target=self._hand_on, args=[server, client], daemon=True).start()
-        self._hand_on(client, server, counted=True)
-
-    def _hand_on(self, source, target, counted=False):
-        with contextlib.suppress(OSError):
-            while said := source.recv(65536):
-                if counted and self.pieces is not None:
-                    if self.pieces == 0:
-                        return self.cut.set()
-                    self.pieces -= 1
-                target.sendall(said)
-
-    def close(self):
-        for end in (self.listener, *self.ends):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+    def from_client(self, said: bytes) -> bytes | None:
+        if self.pieces == 0:
+            self.happened.set()
+            return None
+        if self.pieces is not None:
+            self.pieces -= 1
+        return said
 
 
 def news(job: Job) -> reports.Report:
@@ -206,13 +188,13 @@ WRITES = {
 def test_a_worker_that_is_cut_off_while_it_writes_keeps_no_job_from_the_others(make_job, make_workflow, patience, what):
     workflow = make_workflow()
 
-    def write_through(relay, pieces):
+    def write_through(cut, pieces):
         # Of this thread's connection alone.
-        connection.settings_dict = connection.settings_dict | {"HOST": "127.0.0.1", "PORT": relay.port}
+        connection.settings_dict = connection.settings_dict | {"HOST": "127.0.0.1", "PORT": cut.port}
         try:
             for first in (True, False):  # what is made a second time is prepared
                 arguments = () if what == "claims" else (claim(3),)
-                relay.pieces = None if first else pieces
+                cut.pieces = None if first else pieces
                 WRITES[what](*arguments)
         except OperationalError:
             return
@@ -222,17 +204,17 @@ def test_a_worker_that_is_cut_off_while_it_writes_keeps_no_job_from_the_others(m
     for pieces in itertools.count():
         for _ in range(6):
             make_job(workflow=workflow)
-        with contextlib.closing(Relay()) as relay:
-            writer = threading.Thread(target=write_through, args=[relay, pieces])
+        with contextlib.closing(Cut()) as cut:
+            writer = threading.Thread(target=write_through, args=[cut, pieces])
             writer.start()
-            while writer.is_alive() and not relay.cut.wait(0.01):
+            while writer.is_alive() and not cut.happened.wait(0.01):
                 pass
-            if relay.cut.is_set():
+            if cut.happened.is_set():
                 with transaction.atomic():  # as the sweep does, which waits 10 s for a lock
                     assert Job.objects.update(name="seen") == 6
         writer.join(30)
         assert not writer.is_alive()
-        if not relay.cut.is_set():
+        if not cut.happened.is_set():
             break
         Job.objects.all().delete()
     assert pieces > 0
