@@ -7,14 +7,15 @@ from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from aiworkflow_project.db.conflicts import retried
+from aiworkflow_project.db.group_commit import GroupCommit
 from aiworkflow_project.db.inserts import insert, notify
-from aiworkflow_project.db.prepared import Condition, Prepared
+from aiworkflow_project.db.prepared import Prepared
 from jobs.admission import admit
 from jobs.models import InvalidTransition, Job
 from workflows import engine
@@ -88,10 +89,10 @@ def new_job(workflow: Workflow, trigger_data: dict, *, control: dict | None = No
     return job
 
 
-def accept(jobs: list[Job], *, if_still: Workflow | None = None) -> None:
+def accept(jobs: list[Job], *, if_still: tuple | None = None) -> None:
     """Save new jobs of one workflow, all or none, and once that is committed let them in and wake workers.
 
-    Raises WorkflowChanged, and saves none, where the workflow is not as `if_still` in what a job is made of.
+    Raises WorkflowChanged, and saves none, where the workflow is no longer as `_seen` told.
     """
     waits, request_id = {job.waits_for for job in jobs}, jobs[0].request_id
     ready = Job.WaitsFor.WORKER in waits
@@ -99,7 +100,7 @@ def accept(jobs: list[Job], *, if_still: Workflow | None = None) -> None:
         jobs,
         [job.state_event() for job in jobs],
         channel=CHANNEL if ready and not settings.QUEUE_URL else "",
-        only_if=if_still and _unchanged(if_still),
+        only_if=if_still and _as_known.exists(*if_still),
     )
     if not saved:
         raise WorkflowChanged
@@ -110,9 +111,13 @@ def accept(jobs: list[Job], *, if_still: Workflow | None = None) -> None:
         transaction.on_commit(partial(_let_in, jobs[0].workflow_id, request_id), robust=True)
 
 
-def _unchanged(workflow: Workflow) -> Condition:
+def _seen(workflow: Workflow) -> tuple:
+    """What of a workflow a job is made of, as `_as_known` takes it."""
     limit = NO_LIMIT if workflow.concurrency_limit is None else workflow.concurrency_limit
-    return _as_known.exists(workflow.pk, workflow.current_revision_id, limit)
+    return workflow.pk, workflow.current_revision_id, limit
+
+
+_accept_together = GroupCommit(lambda seen, jobs: accept(jobs, if_still=seen))
 
 
 def _let_in(workflow_id: UUID, request_id: str) -> None:
@@ -135,13 +140,15 @@ def submit(
     is looked at once more while the job is saved: raises WorkflowChanged.
     """
     job = new_job(workflow, trigger_data, **fields)
-    save = partial(accept, [job], if_still=workflow if from_memory else None)
-    if also is None:
-        save()
-        return job
-    with transaction.atomic():
-        save()
-        also(job)
+    seen = _seen(workflow) if from_memory else None
+    if also:
+        with transaction.atomic():
+            accept([job], if_still=seen)
+            also(job)
+    elif seen and not connection.in_atomic_block:  # else it would be another's transaction that saves ours
+        _accept_together(seen, job)
+    else:
+        accept([job], if_still=seen)
     return job
 
 
