@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, Model, OuterRef
 from django.utils import timezone
 
 from aiworkflow_project.db.conflicts import locked, retried
@@ -44,13 +44,13 @@ def submit_batch(
     *,
     name: str = "",
     created_by=None,
-    also: Callable[[Submitted], None] | None = None,
+    also: Callable[[Submitted], list[Model]] | None = None,
     **common,
 ) -> Submitted:
     """Accept those of at most 1,000 `items` that fit, in one transaction, as the jobs of one batch.
 
-    An item is what `new_job` takes for one job; `common` is the same for all. Raises InactiveWorkflow, or
-    NothingAccepted.
+    An item is what `new_job` takes for one job; `common` is the same for all. What `also` makes of the batch is saved
+    with it. Raises InactiveWorkflow, or NothingAccepted.
     """
     batch = JobBatch(workspace_id=workflow.workspace_id, workflow=workflow, name=name, created_by=created_by)
     jobs, refused = {}, {}
@@ -66,7 +66,7 @@ def submit_batch(
         batch.save(force_insert=True)
         accept(list(jobs.values()))
         if also:
-            also(submitted)
+            insert(also(submitted))
     return submitted
 
 
@@ -185,7 +185,9 @@ def retry_outlook(jobs) -> Outlook:
 
 
 @retried
-def retry_all(jobs, *, most: int = BATCH_MOST, also: Callable[[Retried], None] | None = None, **fields) -> Retried:
+def retry_all(
+    jobs, *, most: int = BATCH_MOST, also: Callable[[Retried], list[Model]] | None = None, **fields
+) -> Retried:
     """Submit each of a QuerySet's retriable jobs again, the oldest first, `most` of them, in one transaction."""
     done = Retried()
     with transaction.atomic():
@@ -205,5 +207,5 @@ def retry_all(jobs, *, most: int = BATCH_MOST, also: Callable[[Retried], None] |
             done.jobs += group
         done.more = len(chosen) == most and retriable(jobs).exclude(pk__in=chosen).exists()
         if also:
-            also(done)
+            insert(also(done))
     return done

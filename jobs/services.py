@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Model
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -89,16 +90,18 @@ def new_job(workflow: Workflow, trigger_data: dict, *, control: dict | None = No
     return job
 
 
-def accept(jobs: list[Job], *, if_still: tuple | None = None) -> None:
-    """Save new jobs of one workflow, all or none, and once that is committed let them in and wake workers.
+def accept(jobs: list[Job], beside: Sequence[Model] = (), *, if_still: tuple | None = None) -> None:
+    """Save new jobs of one workflow and rows of one other model beside them, all or none.
 
-    Raises WorkflowChanged, and saves none, where the workflow is no longer as `_seen` told.
+    Once that is committed, the jobs are let in and workers woken. Raises WorkflowChanged, and saves none, where the
+    workflow is no longer as `_seen` told.
     """
     waits, request_id = {job.waits_for for job in jobs}, jobs[0].request_id
     ready = Job.WaitsFor.WORKER in waits
     saved = insert(
         jobs,
         [job.state_event() for job in jobs],
+        beside,
         channel=CHANNEL if ready and not settings.QUEUE_URL else "",
         only_if=if_still and _as_known.exists(*if_still),
     )
@@ -117,7 +120,11 @@ def _seen(workflow: Workflow) -> tuple:
     return workflow.pk, workflow.current_revision_id, limit
 
 
-_accept_together = GroupCommit(lambda seen, jobs: accept(jobs, if_still=seen))
+def _accept_all(seen: tuple, submits: list[tuple[Job, list[Model]]]) -> None:
+    accept([job for job, _ in submits], [row for _, rows in submits for row in rows], if_still=seen)
+
+
+_accept_together = GroupCommit(_accept_all)
 
 
 def _let_in(workflow_id: UUID, request_id: str) -> None:
@@ -130,25 +137,22 @@ def submit(
     workflow: Workflow,
     trigger_data: dict,
     *,
-    also: Callable[[Job], None] | None = None,
+    also: Callable[[Job], list[Model]] | None = None,
     from_memory: bool = False,
     **fields,
 ) -> Job:
     """Accept a new job; `fields` are those of `new_job`, which says what is refused.
 
-    `also` is called in the same transaction, with the saved job: both are kept, or neither. A workflow `from_memory`
-    is looked at once more while the job is saved: raises WorkflowChanged.
+    What `also` makes of it is saved with it: both, or neither. A workflow `from_memory` is looked at once more while
+    the job is saved: raises WorkflowChanged.
     """
     job = new_job(workflow, trigger_data, **fields)
+    beside = also(job) if also else []
     seen = _seen(workflow) if from_memory else None
-    if also:
-        with transaction.atomic():
-            accept([job], if_still=seen)
-            also(job)
-    elif seen and not connection.in_atomic_block:  # else it would be another's transaction that saves ours
-        _accept_together(seen, job)
+    if seen and not connection.in_atomic_block:  # else it could be another's transaction that saves ours
+        _accept_together(seen, (job, beside))
     else:
-        accept([job], if_still=seen)
+        accept([job], beside, if_still=seen)
     return job
 
 

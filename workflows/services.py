@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 from django.db import IntegrityError, transaction
+from django.db.models import Model
 from django.utils import timezone
 
 from aiworkflow_project.db.conflicts import retried
+from aiworkflow_project.db.inserts import insert
 from workflows import engine
 from workflows.models import Workflow, WorkflowRevision, split_tags
 
@@ -22,10 +24,12 @@ class NameTaken(Exception):
     """The workspace has another workflow of this name and version."""
 
 
-def save(workflow: Workflow, pipeline_yaml: str, *, by, also: Callable[[Workflow], None] | None = None) -> Workflow:
+def save(
+    workflow: Workflow, pipeline_yaml: str, *, by, also: Callable[[Workflow], list[Model]] | None = None
+) -> Workflow:
     """Save `workflow` with `pipeline_yaml` as its current revision, made or found by the text's hash.
 
-    `also` is called in the same transaction, with the saved workflow: both are kept, or neither.
+    What `also` makes of the saved workflow is saved with it: both, or neither.
 
     Raises PipelineRefused, NameTaken, or engine.RunnerUnavailable when nobody can check a new text now.
     """
@@ -63,7 +67,7 @@ def _store(workflow: Workflow, current: WorkflowRevision | None, new: Callable |
             workflow.current_revision = new()
             workflow.save(update_fields=["current_revision"])
         if also:
-            also(workflow)
+            insert(also(workflow))
 
 
 def _next_revision(workflow, pipeline_yaml, content_hash, description, by) -> WorkflowRevision:

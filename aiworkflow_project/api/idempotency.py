@@ -29,8 +29,8 @@ class KeyReused(exceptions.APIException):
 def idempotent(create):
     """For a view's method that creates something.
 
-    It is called with `keep`: given the function that makes the answer out of what was created, `keep` is what the
-    service is to call in its transaction, or None without the header.
+    It is called with `keep`: given the function that makes the answer out of what was created, `keep` gives one that
+    makes the rows which the service is to save with it, or None without the header.
     """
 
     @wraps(create)
@@ -64,10 +64,10 @@ class _Keeper:
         self.request_hash = hashlib.sha256(what).hexdigest()
         self.answer: Response | None = None
 
-    def keep(self, respond: Callable[..., Response]) -> Callable[..., None]:
-        def store(created) -> None:
+    def keep(self, respond: Callable[..., Response]) -> Callable[..., list[KeptAnswer]]:
+        def answered(created) -> list[KeptAnswer]:
             self.answer = respond(created)
-            KeptAnswer.objects.create(
+            kept = KeptAnswer(
                 user=self.user,
                 key=self.key,
                 request_hash=self.request_hash,
@@ -75,8 +75,9 @@ class _Keeper:
                 location=self.answer.get("Location", ""),
                 body=dump(self.answer.data).decode(),
             )
+            return [kept]
 
-        return store
+        return answered
 
     def replay(self) -> Response | None:
         """The first answer to this request. Raises KeyReused when that was another request."""

@@ -41,6 +41,21 @@ def test_the_second_submit_asks_for_no_workflow(make_workflow, submit, django_as
     assert Job.objects.count() == JobEvent.objects.count() == 2
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_is_kept_for_a_key_goes_with_the_job(make_workflow, submit, django_assert_num_queries):
+    workflow = make_workflow()
+    assert submit(workflow).status_code == 201
+
+    # Whether the key was used before, and then as without one; where it is not one statement, one more.
+    with django_assert_num_queries(2 if connection.vendor == "postgresql" else 7):
+        first = submit(workflow, **{"Idempotency-Key": "k-1"})
+    with django_assert_num_queries(1):
+        again = submit(workflow, **{"Idempotency-Key": "k-1"})
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert (again["Idempotency-Replayed"], again["Location"]) == ("true", first["Location"])
+
+
 @pytest.fixture
 def known(make_workflow, submit):
     """A workflow that this process remembers, without jobs."""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import IntegrityError, connection
 
-from accounts.models import User
+from accounts.models import KeptAnswer, User
 from jobs import services
 from jobs.models import Job, JobEvent
 from workflows.models import Workflow
@@ -87,6 +87,22 @@ def test_one_that_cannot_be_saved_is_refused_alone(submitters, make_user):
 
     assert isinstance(refused, IntegrityError)
     assert {first.pk, saved.pk} == set(Job.objects.values_list("pk", flat=True))
+
+
+def test_what_goes_with_a_job_is_saved_with_it_or_neither(submitters, make_user):
+    user = make_user()
+
+    def keep(key):
+        return lambda job: [KeptAnswer(user=user, key=key, request_hash="x", status=201, body=str(job.pk))]
+
+    answers = submitters.run([{"also": keep("a")}, {"also": keep("b")}, {"also": keep("b")}, {"also": keep("c")}])
+
+    saved = [answer for answer in answers if isinstance(answer, Job)]
+    [refused] = [answer for answer in answers if answer not in saved]
+    assert isinstance(refused, IntegrityError)
+    assert {str(job.pk) for job in saved} == set(KeptAnswer.objects.values_list("body", flat=True))
+    assert {job.pk for job in saved} == set(Job.objects.values_list("pk", flat=True))
+    assert sorted(KeptAnswer.objects.values_list("key", flat=True)) == ["a", "b", "c"]
 
 
 def test_none_is_saved_to_a_workflow_that_was_closed_meanwhile(submitters):
