@@ -7,7 +7,7 @@ from functools import lru_cache
 from django.conf import settings
 from django.core.validators import MaxLengthValidator, MaxValueValidator
 from django.db import models
-from django.db.models.functions import Concat
+from django.db.models.functions import Concat, NullIf
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -116,10 +116,17 @@ class Workflow(models.Model):
         return f"{self.name} {self.version}"
 
     def delete(self, using=None, keep_parents=False):
-        """Hide the workflow and free its name; its revisions and jobs stay."""
+        """Hide the workflow and free its name; its revisions and jobs stay, and those that wait will run.
+
+        Also those that it holds, for nobody could let them go later: a limit of 0 ends with it.
+        """
         now = timezone.now()
         Workflow.objects.filter(pk=self.pk, deleted_at=None).update(
-            deleted_at=now, updated_at=now, holds_name=None, is_active=False
+            deleted_at=now,
+            updated_at=now,
+            holds_name=None,
+            is_active=False,
+            concurrency_limit=NullIf("concurrency_limit", 0),
         )
         self.refresh_from_db()
 

@@ -56,6 +56,19 @@ def test_jobs_of_a_deleted_definition_end(site):
     completed(site, job)
 
 
+def test_jobs_that_a_deleted_definition_held_end(site):
+    definition = site.define("held", pipeline("Sleeper"))
+    address = f"/ai_workflow_def/{definition['id']}"
+    assert site.api.patch(address, json={"concurrency_limit_int": 0}).status_code == 200
+    job = site.submit(definition, {"seconds": 2})
+
+    assert site.job(job)["waits_for_str"] == "room"
+
+    assert site.api.delete(address).status_code == 204
+
+    completed(site, job)
+
+
 NEWER = """
 from django.db import connection
 from jobs.models import Job, JobEvent

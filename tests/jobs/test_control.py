@@ -263,6 +263,22 @@ def test_a_limit_that_was_changed_holds_for_all_that_have_not_started(submit, ma
     assert len(claim()) == in_all
 
 
+@pytest.mark.parametrize(("limit", "at_once"), [(0, 3), (1, 1), (None, 3)])
+def test_a_hold_ends_with_its_workflow_and_a_limit_stays(submit, make_workflow, limit, at_once):
+    workflow = make_workflow(concurrency_limit=limit)
+    jobs = [submit(workflow) for _ in range(3)]
+
+    workflow.delete()
+
+    for _ in range(3):
+        sweep()
+        claimed = claim()
+        assert len(claimed) <= at_once
+        for job in claimed:
+            job.complete({}, 0.1)
+    assert not Job.objects.unfinished().filter(pk__in=[job.pk for job in jobs]).exists()
+
+
 def test_a_limit_that_is_new_holds_for_jobs_that_wait_already(submit, make_workflow):
     workflow = make_workflow()
     for _ in range(3):
