@@ -12,6 +12,7 @@ import os
 import selectors
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing import RawValue
@@ -35,6 +36,7 @@ draining = RawValue("b", 0)
 TICK = 0.1  # seconds between two looks at the clock, the queue and the cancel requests
 FEW = 3  # runs under way, of which each is written at once
 GATHER = 0.03  # seconds from one write of what more of them say to the next
+TOGETHER = 16 * 1024 * 1024  # bytes of what several runs said that one transaction writes
 GRACE = 4.0  # seconds that a run that was told to stop may take; the runner kills it after two
 RUNNER_PAUSE = 1.0  # seconds between two looks for a runner, while none answers
 START_PATIENCE = 20.0  # seconds to wait for a runner that does not answer
@@ -79,6 +81,7 @@ class Attempt:
     ended: list[JobStep] = field(default_factory=list)
     events: list[JobEvent] = field(default_factory=list)
     tokens_since: float | None = None
+    written_bytes: int = 0  # of what the run said
     tried: int = 0  # so many of the events may be written already: the database did not say
 
     @property
@@ -166,8 +169,13 @@ class Attempt:
         if self.events:
             self.job.record(new=self.new, ended=self.ended, events=self.events)
 
+    @property
+    def unwritten_bytes(self) -> int:
+        return self.run.received - self.written_bytes
+
     def was_written(self) -> None:
         self.new, self.ended, self.events, self.tokens_since, self.tried = [], [], [], None, 0
+        self.written_bytes = self.run.received if self.run else 0
 
 
 class Supervisor:
@@ -291,24 +299,25 @@ class Supervisor:
                 self._settle(attempt)
 
     def _report(self) -> None:
-        """Write in one transaction what is plain. After an error each attempt goes the careful way."""
-        plain = {attempt: report for attempt in self.attempts if (report := attempt.report())}
+        """Write together what is plain. After an error each attempt goes the careful way."""
+        plain = [(attempt, report) for attempt in self.attempts if (report := attempt.report())]
         if not plain:
             return
         self.written = time.monotonic()
-        try:
-            written = reports.write(list(plain.values()))
-        except DatabaseError:
-            logger.warning("The database did not take what %d jobs did: one by one.", len(plain), exc_info=True)
-            close_old_connections()
-            for attempt in plain:
-                attempt.tried = len(attempt.events)
-            return
-        for attempt, report in plain.items():
-            if report in written:
-                self._was_written(attempt, is_over=report.is_complete)
-            else:
-                self._lose(attempt)
+        for some in _portions(plain):
+            try:
+                written = reports.write([report for _, report in some])
+            except DatabaseError:
+                logger.warning("The database did not take what %d jobs did: one by one.", len(some), exc_info=True)
+                close_old_connections()
+                for attempt, _ in some:
+                    attempt.tried = len(attempt.events)
+                continue
+            for attempt, report in some:
+                if report in written:
+                    self._was_written(attempt, is_over=report.is_complete)
+                else:
+                    self._lose(attempt)
 
     def _conclude(self, attempt: Attempt) -> None:
         job, outcome = attempt.job, attempt.run.outcome
@@ -461,3 +470,16 @@ class Supervisor:
 
 def _over_the_limit(job: Job) -> str:
     return f"The run was ended at its time limit of {job.timeout_seconds} s."
+
+
+def _portions(plain: list[tuple[Attempt, reports.Report]]) -> Iterator[list[tuple[Attempt, reports.Report]]]:
+    """In the same order, each of `TOGETHER` bytes at most, or of one report: all of it is in memory several times, and
+    is one parameter on PostgreSQL, which takes no more than a gigabyte."""
+    portion, size = [], 0
+    for attempt, report in plain:
+        size += attempt.unwritten_bytes
+        if portion and size > TOGETHER:
+            yield portion
+            portion, size = [], attempt.unwritten_bytes
+        portion.append((attempt, report))
+    yield portion

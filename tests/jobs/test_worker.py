@@ -22,13 +22,13 @@ pytestmark = pytest.mark.django_db
 class ScriptedRun:
     """An engine.Run whose messages come from a test instead of from the runner's socket."""
 
-    def __init__(self, *batches, ends=True):
+    def __init__(self, *batches, ends=True, received=100):
         self.inner, self.outer = socket.socketpair()
         self.batches = list(batches)
         self.outcome, self.ended, self.told_to_stop, self.killed = None, False, False, False
         if batches:
             self.outer.send(b"!")
-        self.ends = ends
+        self.ends, self.received = ends, received
 
     def fileno(self):
         return self.inner.fileno()
@@ -376,6 +376,25 @@ def test_many_runs_are_written_in_few_transactions(make_job, make_workflow, runs
     for job in jobs:
         assert [event.seq for event in job.events.order_by("seq")] == [1, 2, 3, 4, 5]
         assert job.steps.get().status == "completed"
+
+
+def test_large_answers_are_written_few_at_a_time(make_job, make_workflow, runs, monkeypatch):
+    workflow = make_workflow()
+    jobs = [make_job(workflow=workflow) for _ in range(8)]
+    runs += [ScriptedRun([started(), finished(), RESULT], received=7 * 1024 * 1024) for _ in jobs[1:]]
+    runs.insert(3, ScriptedRun([started(), finished(), RESULT], received=40 * 1024 * 1024))
+    together = []
+    write = reports.write
+
+    def noted(some):
+        together.append(len(some))
+        return write(some)
+
+    monkeypatch.setattr(reports, "write", noted)
+    worker.work()
+
+    assert together == [2, 1, 1, 2, 2]
+    assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
 
 
 def test_a_drain_hands_back_what_does_not_end_in_time(make_job, runs, monkeypatch, settings):

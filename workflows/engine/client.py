@@ -115,6 +115,7 @@ class Run:
             line = f"warm {_resident(payload)} {payload['seconds']}\n".encode() + line
         self.ended = False
         self.outcome: dict | None = None  # the `result` or `error` message, once there is one
+        self.received = 0  # bytes
         self._stopped = False
         self._rest = b""
         self._socket = _connect()
@@ -188,6 +189,7 @@ class Run:
                 open_ = False
                 break
             pieces.append(piece)
+            self.received += len(piece)
         self._rest = b"".join(pieces)
         return open_
 
