@@ -13,6 +13,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.models.expressions import RawSQL
 
 from aiworkflow_project.db.counts import COUNT_AT_MOST
+from aiworkflow_project.db.steering import sorted_sooner
 
 logger = logging.getLogger(__name__)
 
@@ -89,16 +90,17 @@ def _is_there(connection) -> bool:
 def named_like(queryset, text: str):
     """The jobs of `queryset` whose name contains `text`, in any case.
 
-    On SQLite it asks the index at once. What very many names contain is found sooner without it.
+    On SQLite it asks the index at once. What many names contain is found sooner without it.
     """
     found = queryset.filter(name__icontains=text)
     connection = connections[queryset.db]
     if connection.vendor != "sqlite" or not _has_trigrams(text) or not _is_there(connection):
         return found
     phrase = '"{}"'.format(text.replace('"', '""'))
+    few = min(sorted_sooner(queryset), COUNT_AT_MOST)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM ({_FOUND} LIMIT {COUNT_AT_MOST + 1})", [phrase])
-        if cursor.fetchone()[0] > COUNT_AT_MOST:
+        cursor.execute(f"SELECT count(*) FROM ({_FOUND} LIMIT {few + 1})", [phrase])
+        if cursor.fetchone()[0] > few:
             return found
     return found.filter(pk__in=RawSQL(f"SELECT job_id FROM job_name WHERE number IN ({_FOUND})", [phrase]))
 

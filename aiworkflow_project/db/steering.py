@@ -5,6 +5,7 @@ out what does not fit. A column behind a `+` is one that it looks for no index o
 """
 
 import copy
+import math
 
 from django.db import connections
 from django.db.models import F, Func
@@ -35,7 +36,7 @@ def steered(queryset, columns: list[str], within: str):
     counted = Counting(queryset).capped()
     if counted.more:
         return _hiding(queryset, lambda name: name not in (within, *columns))
-    if not _is_sorted_sooner(queryset, counted.number):
+    if counted.number > sorted_sooner(queryset):
         return queryset
     order = [OrderBy(Hidden(F(part.expression.name)), part.descending, part.nulls_first, part.nulls_last)
              for part in map(as_order, queryset.query.order_by)]  # fmt: skip
@@ -44,15 +45,16 @@ def steered(queryset, columns: list[str], within: str):
     return _hiding(queryset, lambda name: name in columns and name != key).order_by(*order)
 
 
-def _is_sorted_sooner(queryset, found: int) -> bool:
-    """Whether it takes less to look up all that is found than to walk along the order until there is a page of it.
+def sorted_sooner(queryset) -> int:
+    """Up to how many rows are sooner looked up and sorted, all that a filter finds, than a page of them is come upon
+    on the way along the order.
 
-    Either way a row at a time is looked up; of all `rows` in the table a page is among the first `rows * PAGE / found`.
+    Either way a row at a time is looked up; of all in the table a page is among the first `rows * PAGE / found`.
     """
     with connections[queryset.db].cursor() as cursor:
         cursor.execute(f"SELECT max(rowid) FROM {queryset.model._meta.db_table}")  # noqa: S608 - how many, without counting
         rows = cursor.fetchone()[0] or 0
-    return found * found <= rows * PAGE
+    return math.isqrt(rows * PAGE)
 
 
 def _is_served(model, filters, columns: list[str], within: str) -> bool:

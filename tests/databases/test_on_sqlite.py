@@ -99,6 +99,17 @@ def test_filters_that_an_index_has_before_the_order_are_left_to_it(crowd, django
 
 
 @pytest.mark.django_db
+def test_what_many_of_the_names_contain_is_sought_along_the_order(crowd):
+    Job.objects.filter(workflow=crowd[0]).update(name="五月的 batch")
+
+    plan = plan_of(Job.objects.filter(workspace=crowd[0].workspace_id).named_like("batch"), "updated_at")
+
+    assert "job_by_change" in plan
+    assert "trigrams" not in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.django_db
 def test_what_a_search_found_is_looked_up_by_its_key(crowd):
     workspace = crowd[0].workspace_id
     Job.objects.filter(workflow=crowd[1]).update(name="四月的 batch")
