@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,31 @@ def test_runs_at_once_have_each_a_pipeline_of_their_own(runner):
     assert {result["count"] for result in results} == {1}
     assert len({result["process"] for result in results}) == 1
     assert len({result["thread"] for result in results}) == 20
+
+
+def test_short_runs_that_come_together_take_turns_in_few_threads(runner):
+    resident = counted(runner)["process"]
+    os.kill(resident, signal.SIGSTOP)  # so that all are there when it looks
+    runs = [runner.start(COUNTER, {"it": {"seconds": 0.003}}, warm=True) for _ in range(40)]
+    time.sleep(0.3)
+    os.kill(resident, signal.SIGCONT)
+
+    results = [follow(run)[-1]["result"]["it"] for run in runs]
+
+    assert {result["process"] for result in results} == {resident}
+    assert len({result["thread"] for result in results}) <= 4
+
+
+def test_a_step_has_finished_before_the_next_one_runs(runner):
+    text = pipeline({"first": "Sleeper", "second": "Sleeper"})
+    run = runner.start(text, {"first": {"seconds": 0.0}, "second": {"seconds": 30.0}}, warm=True)
+
+    messages = follow(run, kind="step_finished")
+
+    assert run.outcome is None
+    told = [(message["kind"], message["position"]) for message in messages]
+    assert told == [("step_started", 1), ("step_finished", 1), ("step_started", 2)]
+    run.kill()
 
 
 def test_runs_at_once_tell_each_their_own_steps_and_tokens(runner):

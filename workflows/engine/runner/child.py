@@ -18,6 +18,7 @@ from workflows.engine.runner.sandbox import Limits
 
 OUT_OF_MEMORY = 77  # the exit code of a child that has not even the memory to say so
 _SECONDS_TO_ASK = 30
+_CHUNK = 64 * 1024
 _LONGEST_REQUEST = 256 * 1024 * 1024
 _LONGEST_TRACE = 8000
 
@@ -45,7 +46,7 @@ def read(connection: socket.socket) -> dict:
     """One line of JSON. Read in pieces, never beyond the line's end: nothing follows it."""
     pieces, length = [], 0
     while not pieces or not pieces[-1].endswith(b"\n"):
-        piece = connection.recv(1024 * 1024)
+        piece = connection.recv(_CHUNK)
         if not piece:
             raise ConnectionResetError
         pieces.append(piece)

@@ -15,6 +15,7 @@ class Replies:
     def __init__(self, connection: socket.socket):
         self._connection = connection
         self._lock = threading.Lock()
+        self._held = b""
         self._secrets: list[str] = []
 
     def blot_out(self, secrets: Iterable[str]) -> None:
@@ -35,6 +36,13 @@ class Replies:
             text = text.replace(secret, BLOT)
         return text.encode("utf-8", "replace") + b"\n"
 
+    def hold(self, kind: str, **fields) -> None:
+        """Send it with what is sent next. Each call of the system lets another run's thread go first."""
+        line = self.encode({"kind": kind, **fields})
+        with self._lock:
+            self._held += line
+
     def send_line(self, line: bytes) -> None:
         with self._lock:
+            line, self._held = self._held + line, b""
             self._connection.sendall(line)

@@ -4,6 +4,7 @@ Each run has a pipeline and a thread to itself while it lasts. Both stay togethe
 thread that made it (a database's connection, an event loop) is used by no other, and serve one run after the other.
 """
 
+import collections
 import contextlib
 import contextvars
 import ctypes
@@ -13,6 +14,7 @@ import queue
 import resource
 import select
 import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass, field
@@ -28,6 +30,8 @@ from workflows.engine.runner.residents import RUNS_AT_ONCE
 
 RUNS_IN_ALL = 2000  # then another takes its place: what leaks, leaks no further
 _MEMORY_IN_ALL = 0.5  # of what it may have, beyond what it began with
+_PATIENCE = 0.005  # seconds that runs wait for one of the busy slots, before some have others
+_WEIGHED_EVERY = 0.1  # seconds
 _SECONDS_TO_ASK = 30
 _DEAF_SECONDS = 1.0  # less than the server gives a run that was told to stop
 
@@ -44,6 +48,8 @@ class _Run:
     number: int  # the server's
     connection: socket.socket
     replies: Replies
+    request: dict | None = None  # None until it is read
+    came: float = field(default_factory=time.monotonic)
     slot: "_Slot | None" = None
     stop_code: str = ""
     told_to_stop: float | None = None
@@ -73,46 +79,92 @@ class _Resident:
         self.settings = sharing.settings(request)
         self._control = control
         self._runs: dict[int, _Run] = {}
+        self._waiting: collections.deque[_Run] = collections.deque()
         self._idle: list[_Slot] = []
+        self._busy = 0  # slots that have a run
+        self._moved = 0.0  # when one began that had waited
         self._lock = threading.Lock()
         self._served = 0
+        self._weighed = 0.0
         self._most_bytes = _private_bytes() + _MEMORY_IN_ALL * request["memory_mb"] * 1024 * 1024
         self.short_of_memory = False
         guard.watch_call = self._note_call
 
     def obey(self) -> None:
         """Do what the server says next."""
-        said = select.select([self._control], [], [], _DEAF_SECONDS / 4)[0]
+        said = select.select([self._control], [], [], self._patience())[0]
         self._leave_the_deaf()
-        if not said:
-            return
-        message, connection = _receive(self._control)
-        if connection is not None:
-            self.take(message["run"], connection)
-        else:
-            self._stop(message["stop"], message["code"])
+        if said:
+            message, connection = _receive(self._control)
+            if connection is not None:
+                self.take(message["run"], connection)
+            else:
+                self._stop(message["stop"], message["code"])
+        if self._waiting and self._patience() == 0:
+            for _ in range(max(self._busy, 1)):  # twice as many each time: those that wait for a model all begin soon
+                self._begin_next()
+
+    def _patience(self) -> float:
+        """Seconds until there is something to do, whatever the server says."""
+        with contextlib.suppress(IndexError):  # none waits, or no longer
+            since = max(self._waiting[0].came, self._moved)
+            return max(min(since + _PATIENCE - time.monotonic(), _DEAF_SECONDS / 4), 0)
+        return _DEAF_SECONDS / 4
 
     def take(self, number: int, connection: socket.socket, request: dict | None = None) -> None:
-        run = self._runs[number] = _Run(number, connection, Replies(connection))
-        try:
-            run.slot = self._idle.pop()
-        except IndexError:
-            self._make_room(1)
-            run.slot = _Slot(self)
-            run.slot.start()
-        run.slot.inbox.put((run, request))
+        """Begin a run: at once while no other is under way, else with the next slot that is done.
 
-    def ended(self, run: _Run, slot: "_Slot | None") -> None:
-        """A run has given its answer; `slot` can serve another. Called in the run's own thread."""
+        Those that compute would only take the interpreter from each other, at a few switches for each call of the
+        system. Those that wait for a model are soon found out: when none has been done for `_PATIENCE` seconds, the
+        next ones have slots of their own.
+        """
+        run = self._runs[number] = _Run(number, connection, Replies(connection), request)
+        self._waiting.append(run)
+        if not self._busy:
+            self._begin_next()
+
+    def _begin_next(self) -> None:
+        with self._lock:
+            try:
+                run = self._waiting.popleft()
+            except IndexError:  # a slot was faster
+                return
+            self._busy += 1
+            self._moved = time.monotonic()
+            slot = self._idle.pop() if self._idle else None
+        if slot is None:
+            self._make_room(1)
+            slot = _Slot(self)
+            slot.start()
+        slot.inbox.put(run)
+
+    def ended(self, run: _Run, slot: "_Slot | None") -> _Run | None:
+        """A run has given its answer, in this thread. Returns the one that `slot` is to serve next, if one waits."""
         del self._runs[run.number]
         self._served += 1
         run.connection.close()
-        tired = self._served >= RUNS_IN_ALL or self.short_of_memory or _private_bytes() > self._most_bytes
-        if slot:
-            self._idle.append(slot)
-        else:
+        tired = self._served >= RUNS_IN_ALL or self.short_of_memory or self._has_grown()
+        following = None
+        with self._lock:
+            if slot and self._waiting:
+                following = self._waiting.popleft()
+                self._moved = time.monotonic()
+            else:
+                self._busy -= 1
+                if slot:
+                    self._idle.append(slot)
+        if slot is None:
             self._make_room(-1)
         self._control.send(json.dumps({"ended": run.number, "tired": tired}).encode())
+        return following
+
+    def _has_grown(self) -> bool:
+        """Whether it takes too much memory. While other runs are under way, that is looked at now and then only."""
+        now = time.monotonic()
+        if self._runs and now - self._weighed < _WEIGHED_EVERY:
+            return False
+        self._weighed = now
+        return _private_bytes() > self._most_bytes
 
     def _make_room(self, threads: int) -> None:
         with self._lock:
@@ -149,21 +201,22 @@ class _Slot(threading.Thread):
 
     def __init__(self, resident: _Resident):
         super().__init__(daemon=True)
-        self.inbox: queue.SimpleQueue[tuple[_Run, dict | None]] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[_Run] = queue.SimpleQueue()
         self._resident = resident
         self._pipeline: Pipeline | None = None
         self._calls: dict[int, int] = {}  # descriptor of a socket: its number in the kernel
 
     def run(self) -> None:
-        healthy = True
+        healthy, following = True, None
         while healthy:
-            run, request = self.inbox.get()
+            run = following or self.inbox.get()
+            run.slot = self
             line, healthy = b"", False
             with contextlib.suppress(RunStopped):
                 with run.lock:
                     run.begun = not run.stop_code
                 if run.begun:
-                    line, healthy = contextvars.copy_context().run(self._answer, run, request)
+                    line, healthy = contextvars.copy_context().run(self._answer, run)
             self._close(run)
             if run.stop_code and not healthy:
                 said = "The run took longer than it may." if run.stop_code == "timed_out" else "The run was stopped."
@@ -172,7 +225,7 @@ class _Slot(threading.Thread):
                 run.replies.send_line(line)
             if not healthy:
                 self._pipeline = None  # before we say that we are done
-            self._resident.ended(run, self if healthy else None)
+            following = self._resident.ended(run, self if healthy else None)
 
     def interrupt(self) -> None:
         """Raise RunStopped in our thread as soon as it is in Python, and end the calls that it may be waiting for."""
@@ -201,16 +254,16 @@ class _Slot(threading.Thread):
             except RunStopped:
                 continue
 
-    def _answer(self, run: _Run, request: dict | None) -> tuple[bytes, bool]:
+    def _answer(self, run: _Run) -> tuple[bytes, bool]:
         """The run's last line, and whether pipeline and thread are fit for another."""
         _slot.set(self)
         resident = self._resident
         resident.guard.begin_run()
+        request = run.request
         try:
             if request is None:
-                run.connection.settimeout(_SECONDS_TO_ASK)
+                run.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _SECONDS_TO_ASK, 0))
                 request = child.read(run.connection)
-                run.connection.settimeout(None)
             if sharing.settings(request) != resident.settings:
                 raise ValueError("it is for another resident")
             run.replies.blot_out((request.get("secrets") or {}).values())

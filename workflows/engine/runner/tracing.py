@@ -124,7 +124,8 @@ class _Step(Span):
             self._output = preview(dict(value))
 
     def finish(self) -> None:
-        self._replies.send("step_finished", **self._end(), output=self._output)
+        # The next step, or the answer, comes at once.
+        self._replies.hold("step_finished", **self._end(), output=self._output)
 
     def fail(self, error: BaseException) -> None:
         self._start(None)
