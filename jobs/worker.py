@@ -171,11 +171,15 @@ class Attempt:
 
     @property
     def unwritten_bytes(self) -> int:
-        return self.run.received - self.written_bytes
+        return self._received - self.written_bytes
+
+    @property
+    def _received(self) -> int:
+        return self.run.received if self.run else 0
 
     def was_written(self) -> None:
         self.new, self.ended, self.events, self.tokens_since, self.tried = [], [], [], None, 0
-        self.written_bytes = self.run.received if self.run else 0
+        self.written_bytes = self._received
 
 
 class Supervisor:

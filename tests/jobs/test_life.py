@@ -485,7 +485,7 @@ class Life(RuleBasedStateMachine):
         worker = Supervisor()
         worker.attempts.append(attempt)
         if together and how == "complete":
-            attempt.run = mock.Mock(outcome={"kind": "result", "result": result})
+            attempt.run = mock.Mock(outcome={"kind": "result", "result": result}, received=100)
             attempt.started, attempt.over = 1.0, 1.5
             of_it = [*JobStep.objects.filter(job=known.held.pk, attempt=known.attempt), *new, *ended]
             attempt.steps = {step.position: step for step in of_it}
