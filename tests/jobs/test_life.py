@@ -338,8 +338,11 @@ class Life(RuleBasedStateMachine):
     @rule(workflow=workflows)
     def delete_workflow(self, workflow):
         if Workflow.objects.kept().count() > 1:  # else the story is over
+            first_time = Workflow.objects.kept().filter(pk=workflow).exists()
             Workflow.objects.get(pk=workflow).delete()
             self.inactive.add(workflow)
+            if first_time and self.limits[workflow] == 0:  # nobody could let its jobs go any more
+                self.limits[workflow], self.most[workflow] = None, math.inf
 
     @precondition(lambda self: self.jobs)
     @rule(target=readings, pick=PICK)
