@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from aiworkflow_project.db.group_commit import GroupCommit
+from tests.journeys.site import wait_for
 
 PATIENCE = 10
 
@@ -41,12 +42,7 @@ class Table:
 
     def wait_for_waiting(self, kind, number):
         """Until so many wait behind the one that is being written."""
-        until = threading.Event()
-        for _ in range(PATIENCE * 100):
-            if len(self.write._waiting.get(kind, ())) == number:
-                return
-            until.wait(0.01)
-        raise AssertionError(f"{self.write._waiting}")
+        wait_for(lambda: len(self.write._waiting.get(kind, ())) == number, PATIENCE, "those behind")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from django.db import IntegrityError, connection
 from accounts.models import KeptAnswer, User
 from jobs import services
 from jobs.models import Job, JobEvent
+from tests.journeys.site import wait_for
 from workflows.models import Workflow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,17 +33,10 @@ class Submitters:
             assert self._held.wait(PATIENCE)
             rest = [threads.submit(self._submit, each, self._count) for each in fields[1:]]
             meanwhile()
-            self._wait_for_waiting(len(rest))
+            waiting = services._accept_together._waiting
+            wait_for(lambda: len(rest) == sum(map(len, waiting.values())), PATIENCE, "the others to wait")
             self._others_wait.set()
             return [call.exception(PATIENCE) or call.result() for call in [first, *rest]]
-
-    def _wait_for_waiting(self, number: int) -> None:
-        pause = threading.Event()
-        for _ in range(PATIENCE * 100):
-            if number == sum(map(len, services._accept_together._waiting.values())):
-                return
-            pause.wait(0.01)
-        raise AssertionError("They do not wait for each other.")
 
     def _submit(self, fields: dict, wrapper) -> Job:
         try:

@@ -33,6 +33,7 @@ _MEMORY_IN_ALL = 0.5  # of what it may have, beyond what it began with
 _PATIENCE = 0.005  # seconds that runs wait for one of the busy slots, before some have others
 _WEIGHED_EVERY = 0.1  # seconds
 _SECONDS_TO_ASK = 30
+_TIME_TO_ASK = struct.pack("ll", _SECONDS_TO_ASK, 0)  # a timeval
 _DEAF_SECONDS = 1.0  # less than the server gives a run that was told to stop
 
 _python = ctypes.pythonapi
@@ -49,7 +50,6 @@ class _Run:
     connection: socket.socket
     replies: Replies
     request: dict | None = None  # None until it is read
-    came: float = field(default_factory=time.monotonic)
     slot: "_Slot | None" = None
     stop_code: str = ""
     told_to_stop: float | None = None
@@ -80,9 +80,8 @@ class _Resident:
         self._control = control
         self._runs: dict[int, _Run] = {}
         self._waiting: collections.deque[_Run] = collections.deque()
+        self._moved = 0.0  # since when the first of those waits to be the next
         self._idle: list[_Slot] = []
-        self._busy = 0  # slots that have a run
-        self._moved = 0.0  # when one began that had waited
         self._lock = threading.Lock()
         self._served = 0
         self._weighed = 0.0
@@ -101,15 +100,20 @@ class _Resident:
             else:
                 self._stop(message["stop"], message["code"])
         if self._waiting and self._patience() == 0:
-            for _ in range(max(self._busy, 1)):  # twice as many each time: those that wait for a model all begin soon
+            # Twice as many each time: those that wait for a model have all begun soon.
+            for _ in range(max(self._under_way(), 1)):
                 self._begin_next()
 
     def _patience(self) -> float:
         """Seconds until there is something to do, whatever the server says."""
-        with contextlib.suppress(IndexError):  # none waits, or no longer
-            since = max(self._waiting[0].came, self._moved)
-            return max(min(since + _PATIENCE - time.monotonic(), _DEAF_SECONDS / 4), 0)
-        return _DEAF_SECONDS / 4
+        if not self._waiting:
+            return _DEAF_SECONDS / 4
+        return max(min(self._moved + _PATIENCE - time.monotonic(), _DEAF_SECONDS / 4), 0)
+
+    def _under_way(self) -> int:
+        """How many runs have a slot."""
+        with self._lock:
+            return len(self._runs) - len(self._waiting)
 
     def take(self, number: int, connection: socket.socket, request: dict | None = None) -> None:
         """Begin a run: at once while no other is under way, else with the next slot that is done.
@@ -119,18 +123,17 @@ class _Resident:
         next ones have slots of their own.
         """
         run = self._runs[number] = _Run(number, connection, Replies(connection), request)
+        if not self._waiting:
+            self._moved = time.monotonic()
         self._waiting.append(run)
-        if not self._busy:
+        if not self._under_way():
             self._begin_next()
 
     def _begin_next(self) -> None:
         with self._lock:
-            try:
-                run = self._waiting.popleft()
-            except IndexError:  # a slot was faster
+            if not self._waiting:  # a slot was faster
                 return
-            self._busy += 1
-            self._moved = time.monotonic()
+            run = self._next()
             slot = self._idle.pop() if self._idle else None
         if slot is None:
             self._make_room(1)
@@ -140,23 +143,25 @@ class _Resident:
 
     def ended(self, run: _Run, slot: "_Slot | None") -> _Run | None:
         """A run has given its answer, in this thread. Returns the one that `slot` is to serve next, if one waits."""
-        del self._runs[run.number]
+        following = None
+        with self._lock:
+            del self._runs[run.number]
+            if slot and self._waiting:
+                following = self._next()
+            elif slot:
+                self._idle.append(slot)
         self._served += 1
         run.connection.close()
         tired = self._served >= RUNS_IN_ALL or self.short_of_memory or self._has_grown()
-        following = None
-        with self._lock:
-            if slot and self._waiting:
-                following = self._waiting.popleft()
-                self._moved = time.monotonic()
-            else:
-                self._busy -= 1
-                if slot:
-                    self._idle.append(slot)
         if slot is None:
             self._make_room(-1)
         self._control.send(json.dumps({"ended": run.number, "tired": tired}).encode())
         return following
+
+    def _next(self) -> _Run:
+        """The first that waits, which is to have a slot now. Within our lock."""
+        self._moved = time.monotonic()
+        return self._waiting.popleft()
 
     def _has_grown(self) -> bool:
         """Whether it takes too much memory. While other runs are under way, that is looked at now and then only."""
@@ -262,7 +267,7 @@ class _Slot(threading.Thread):
         request = run.request
         try:
             if request is None:
-                run.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _SECONDS_TO_ASK, 0))
+                run.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIME_TO_ASK)
                 request = child.read(run.connection)
             if sharing.settings(request) != resident.settings:
                 raise ValueError("it is for another resident")
