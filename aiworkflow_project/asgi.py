@@ -1,4 +1,5 @@
-"""The ASGI application: Django's WSGI application in threads that stay, and event streams beside them.
+"""Requests and their answers, in the terms of ASGI: answered by Django's WSGI application in threads that stay, while
+event streams live in the event loop.
 
 Django under ASGI opens a database connection for each request. Threads that stay keep theirs. What they can't do is
 to hold hundreds of open streams, so an answer that has `follow()` is streamed by the event loop instead.
@@ -7,8 +8,10 @@ to hold hundreds of open streams, so an answer that has `follow()` is streamed b
 import asyncio
 import io
 import logging
+import queue
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
@@ -21,7 +24,18 @@ logger = logging.getLogger(__name__)
 
 PIECE = 64 * 1024  # what a large answer is sent in
 
-_threads = ThreadPoolExecutor(max_workers=settings.WEB_THREADS, thread_name_prefix="web")
+_begun: "queue.SimpleQueue[Exchange]" = queue.SimpleQueue()
+
+
+def open_threads() -> None:
+    """Start the threads that answer. They end with the process."""
+    for number in range(settings.WEB_THREADS):
+        threading.Thread(target=_answer_all, name=f"web-{number}", daemon=True).start()
+
+
+def _answer_all() -> None:
+    while True:
+        _begun.get().answer()
 
 
 def close() -> None:
@@ -29,121 +43,113 @@ def close() -> None:
     tailer.close()
 
 
-async def application(scope, receive, send):
-    if scope["type"] == "lifespan":
-        await _live(receive, send)
-    elif scope["type"] == "http":
-        await _answer(scope, receive, send)
-    else:
-        await send({"type": "websocket.close", "code": 1000})
+class Exchange:
+    """One request and its answer.
 
+    Whoever reads the request gives its body to `take`, as long as `wants_more`, and then calls `begin`, which leaves
+    it to one of the threads. `send` and `receive` are ASGI's; `over` is called when all is said.
+    """
 
-async def _live(receive, send):
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+    def __init__(self, scope: dict, receive: Callable, send: Callable, loop: asyncio.AbstractEventLoop, over: Callable):
+        self.wants_more = scope["method"] not in ("GET", "HEAD")  # what these bring has no meaning
+        self._scope, self._receive, self._send, self._loop, self._over = scope, receive, send, loop, over
+        self._pieces, self._size = [], 0
+        self._status, self._headers, self._started = 500, [], False
 
+    def take(self, message: dict) -> None:
+        """A piece of the body. Of one that is longer than it may be, the rest is not wanted."""
+        self._pieces.append(message.get("body", b""))
+        self._size += len(self._pieces[-1])
+        self.wants_more = message.get("more_body", False) and self._size <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
-async def _answer(scope, receive, send):
-    body = await _read(receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-    if body is None:
-        return  # the client went away
-    exchange = _Exchange(scope, body, send, asyncio.get_running_loop())
-    try:
-        rest = await exchange.loop.run_in_executor(_threads, exchange.run)
-    except Exception:  # Django answers for its own errors; this one came before it could, or after it had begun
-        logger.exception("A request could not be answered.")
-        if not exchange.started:
-            exchange.refuse()
-            await exchange.write(exchange.body, more=False)
-        return
-    if callable(rest):
-        await _stream(exchange, rest, receive)
-    else:
-        await exchange.write(rest, more=False)
+    def begin(self) -> None:
+        _begun.put(self)
 
+    def answer(self) -> None:
+        try:
+            follow = self._run()
+        except BaseException:  # Django answers for its own errors; this one came before it could, or after it had begun
+            logger.exception("A request could not be answered.")
+            if not self._started:
+                self._refuse()
+        else:
+            if follow:
+                asyncio.run_coroutine_threadsafe(self._stream(follow), self._loop)
+                return
+        self._over()
 
-async def _read(receive, most: int) -> bytes | None:
-    """The body, or a little more than `most` of one that is longer; None when the client went away."""
-    pieces, size = [], 0
-    while size <= most:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if not message.get("more_body", False):
-            break
-    return b"".join(pieces)
-
-
-async def _stream(exchange, follow, receive):
-    """Send what `follow()` yields until it ends or the client goes away."""
-
-    async def send_all():
-        async for piece in follow():
-            await exchange.write(piece, more=True)
-        await exchange.write(b"", more=False)
-
-    async def client_left():
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    tasks = [asyncio.create_task(send_all()), asyncio.create_task(client_left())]
-    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(outcome, Exception):
-            logger.info("An event stream broke off: %s", outcome)
-
-
-class _Exchange:
-    """One request and its answer. `run` is called in a thread, `write` in the event loop."""
-
-    def __init__(self, scope, body: bytes, send, loop):
-        self.scope, self.body, self.send, self.loop = scope, body, send, loop
-        self.status, self.headers, self.started = 500, [], False
-
-    def run(self):
-        """What is still to be sent: the last piece of the answer, or the function that streams the rest."""
-        response = wsgi.application(_environ(self.scope, self.body), self._start_response)
+    def _run(self) -> Callable | None:
+        """Answer it, or return the function that streams the answer."""
+        response = wsgi.application(_environ(self._scope, b"".join(self._pieces)), self._start_response)
         try:
             if hasattr(response, "follow"):
                 return response.follow
-            if self.scope["method"] == "HEAD":
-                return b""
-            if not getattr(response, "streaming", False):
-                return b"".join(response)
-            return self._run_in_pieces(response)
+            if getattr(response, "streaming", False) and self._scope["method"] != "HEAD":
+                self._write_in_pieces(response)
+                return None
+            body = b"" if self._scope["method"] == "HEAD" else b"".join(response)
         finally:
             response.close()  # the request is over: its database connection is free
+        self._write_whole(body)
+        return None
 
-    def _run_in_pieces(self, response) -> bytes:
+    def _start_response(self, status: str, headers, exc_info=None):
+        self._status = int(status[:3])
+        self._headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+    def _refuse(self) -> None:
+        answer = problem_response(500, code="server_error", detail="Something went wrong here. It has been logged.")
+        self._status = answer.status_code
+        self._headers = [(b"content-type", answer["Content-Type"].encode())]
+        self._write_whole(answer.content)
+
+    def _write_whole(self, body: bytes) -> None:
+        """A whole answer is taken at once: there is nothing to await."""
+        self._send(self._start())
+        self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _write_in_pieces(self, response) -> None:
         piece = bytearray()
         for chunk in response:
             piece += chunk
             if len(piece) >= PIECE:
-                asyncio.run_coroutine_threadsafe(self.write(bytes(piece), more=True), self.loop).result()
+                self._write_from_thread(bytes(piece), more=True)
                 piece.clear()
-        return bytes(piece)
+        self._write_from_thread(bytes(piece), more=False)
 
-    def _start_response(self, status: str, headers, exc_info=None):
-        self.status = int(status[:3])
-        self.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    def _write_from_thread(self, piece: bytes, *, more: bool) -> None:
+        asyncio.run_coroutine_threadsafe(self._write(piece, more=more), self._loop).result()
 
-    def refuse(self):
-        answer = problem_response(500, code="server_error", detail="Something went wrong here. It has been logged.")
-        self.status, self.body = answer.status_code, answer.content
-        self.headers = [(b"content-type", answer["Content-Type"].encode())]
+    def _start(self) -> dict:
+        self._started = True
+        return {"type": "http.response.start", "status": self._status, "headers": self._headers}
 
-    async def write(self, piece: bytes, *, more: bool):
-        if not self.started:
-            self.started = True
-            await self.send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await self.send({"type": "http.response.body", "body": piece, "more_body": more})
+    # In the event loop
+
+    async def _write(self, piece: bytes, *, more: bool) -> None:
+        if not self._started:
+            await self._send(self._start())
+        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    async def _stream(self, follow: Callable) -> None:
+        """Send what `follow()` yields until it ends or the client goes away."""
+        tasks = [asyncio.create_task(self._send_all(follow)), asyncio.create_task(self._client_left())]
+        _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                logger.info("An event stream broke off: %s", outcome)
+        self._over()
+
+    async def _send_all(self, follow: Callable) -> None:
+        async for piece in follow():
+            await self._write(piece, more=True)
+        await self._write(b"", more=False)
+
+    async def _client_left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
 
 def _environ(scope, body: bytes) -> dict:

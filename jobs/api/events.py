@@ -73,7 +73,7 @@ def _event(seq: int, kind: str, data: str) -> Event:
 
 
 class EventStream(StreamingHttpResponse):
-    """The answer that follows a job. Our ASGI application streams `follow()`; any other server, the plain iterator."""
+    """The answer that follows a job. Our web server streams `follow()`; any other, the plain iterator."""
 
     CONTENT_TYPE = "text/event-stream; charset=utf-8"
 

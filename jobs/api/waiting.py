@@ -83,7 +83,7 @@ def _current(view, response: Response) -> bytes:
 
 
 class JobWhenOver(StreamingHttpResponse):
-    """The job, sent when it is over or the time is up. Our ASGI application awaits `follow()`, without a thread."""
+    """The job, sent when it is over or the time is up. Our web server awaits `follow()`, without a thread."""
 
     def __init__(self, created: Response, seconds: int, read: Callable[[], bytes]):
         headers = {**created.headers, "Preference-Applied": f"wait={seconds}"}

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from tests.databases import servers
 from tests.descriptions import PROMPT_YAML
 from tests.journeys.site import ROOT, free_port, wait_for
 
+WEB_THREADS = 6
 DEFS, JOBS = "/api/v1/ai_workflow_def", "/api/v1/ai_workflow_job"
 
 
@@ -24,12 +27,14 @@ class Server:
     """`manage.py serve` on a folder of its own, without workers: its jobs stay pending until they are cancelled."""
 
     def __init__(self, folder):
-        self.address = f"http://127.0.0.1:{free_port()}"
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             "DATA_DIR": str(folder),
             **servers.environment(),
             "MAX_BODY_MB": "1",
+            "WEB_THREADS": str(WEB_THREADS),
             "DJANGO_SUPERUSER_PASSWORD": "correct horse",
         }
         self.log = open(folder / "log", "w+")  # noqa: SIM115 - as long as the server
@@ -44,7 +49,7 @@ class Server:
 
     def start(self):
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve", "--port", self.address.rpartition(":")[2]],
+            [sys.executable, "manage.py", "serve", "--port", str(self.port)],
             cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log,
         )  # fmt: skip
         wait_for(self.answers, 20, "the server to answer")
@@ -146,6 +151,30 @@ def test_a_body_without_an_announced_length_is_read(server):
     assert [error["field"] for error in answer.json()["errors"]] == ["hs_yaml_content"]
 
 
+def test_a_client_that_goes_away_in_the_middle_of_its_body_leaves_nothing_behind(server):
+    told = os.fstat(server.log.fileno()).st_size
+    for _ in range(WEB_THREADS + 2):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+            head = f"POST {DEFS} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99"
+            client.sendall(f"{head}\r\n\r\n{{".encode())
+
+    assert server.api.get("/ping").status_code == 200
+    server.log.seek(told)
+    assert "Traceback" not in server.log.read()
+
+
+def test_what_a_get_brings_as_a_body_is_no_part_of_the_next_request(server):
+    sent = (
+        f"GET {DEFS}?limit=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 16\r\n\r\nGET /ping HTTP/1"
+        "GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        client.sendall(sent.encode())
+        answered = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+    assert re.findall(r"HTTP/1.1 (\d+)", answered) == ["401", "200"]
+
+
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_body_over_the_limit_is_answered_413_announced_or_not(server, announced):
     body = b'{"name_str": "' + b"x" * 1_200_000 + b'"}'
@@ -217,7 +246,7 @@ def test_a_stop_lets_requests_in_progress_end(server):
 
 def test_a_taken_port_is_said_plainly(server):
     second = subprocess.run(
-        [sys.executable, "manage.py", "serve", "--port", server.address.rpartition(":")[2]],
+        [sys.executable, "manage.py", "serve", "--port", str(server.port)],
         cwd=ROOT, env=server.environment, capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
 

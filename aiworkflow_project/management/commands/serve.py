@@ -29,7 +29,11 @@ class Command(BaseCommand):
         keeper = engine.RunnerKeeper()
         keeper.tick()
         try:
-            drained = asyncio.run(self._serve(host, port, keeper))
+            # Only now, for it brings in all of Django's views.
+            from aiworkflow_project.server import Loop
+
+            with asyncio.Runner(loop_factory=Loop) as runner:
+                drained = runner.run(self._serve(host, port, keeper))
         finally:
             keeper.stop()
         if not drained:
@@ -42,18 +46,18 @@ class Command(BaseCommand):
 
     async def _serve(self, host: str, port: int, keeper: engine.RunnerKeeper) -> bool:
         """Serve until told to stop; whether every request then ended in time."""
-        # Only now, for they bring in all of Django's views; and granian only where it is used.
         from granian.constants import Interfaces
         from granian.log import LogLevels
         from granian.server.embed import Server
 
-        from aiworkflow_project.asgi import application, close
+        from aiworkflow_project.asgi import close
+        from aiworkflow_project.server import spawn
 
         # What has been imported stays: nobody need look through it for garbage, again and again.
         gc.collect()
         gc.freeze()
         server = Server(
-            application,
+            None,  # an application: `spawn` calls none
             address=host,
             port=port,
             interface=Interfaces.ASGI,
@@ -66,7 +70,7 @@ class Command(BaseCommand):
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, stopping.set)
-        serving = loop.create_task(server.serve())
+        serving = loop.create_task(server.serve(spawn))
         self.stdout.write(f"Serving at http://{host}:{port} (process {os.getpid()}).")
         self.stdout.flush()
         while not stopping.is_set() and not serving.done():

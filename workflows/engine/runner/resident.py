@@ -305,7 +305,10 @@ def _receive(control: socket.socket) -> tuple[dict, socket.socket | None]:
     text, descriptors, _flags, _address = socket.recv_fds(control, 4096, 1)
     if not text:
         os._exit(0)  # the server is gone
-    return json.loads(text), socket.socket(fileno=descriptors[0]) if descriptors else None
+    if not descriptors:
+        return json.loads(text), None
+    # What it is, it would ask the kernel for, in three calls.
+    return json.loads(text), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptors[0])
 
 
 def _private_bytes() -> int:
