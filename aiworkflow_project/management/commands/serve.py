@@ -50,6 +50,7 @@ class Command(BaseCommand):
         from granian.log import LogLevels
         from granian.server.embed import Server
 
+        from aiworkflow_project import urls  # noqa: F401 - before the first request needs them
         from aiworkflow_project.asgi import close
         from aiworkflow_project.server import spawn
 

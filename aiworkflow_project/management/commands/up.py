@@ -74,8 +74,9 @@ class Command(BaseCommand):
 
     def _start(self, name: str, *command: str) -> None:
         # A session of its own: Ctrl-C in the terminal is for us alone, and we stop the children in order.
+        # What they would check, we have checked.
         process = subprocess.Popen(
-            [sys.executable, "manage.py", *command],
+            [sys.executable, "manage.py", *command, "--skip-checks"],
             cwd=settings.BASE_DIR,
             start_new_session=True,
             preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
