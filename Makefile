@@ -14,11 +14,11 @@ run: $(VENV)/.run-installed
 # Some wait: three fit two cores.
 test: $(VENV)/.dev-installed
 	@tests/install_browser.sh
-	TEST_DB='$(DB)' $(BIN)/python -m pytest -n 3 --ignore=tests/faults $(ARGS)
+	TEST_DB='$(DB)' $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults $(ARGS)
 
 # Faults at real processes and servers: see docs/reliability.md. They mostly wait, so that six fit two cores.
 faults: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n 6 tests/faults $(ARGS)
+	$(BIN)/python -m pytest -n 6 --dist worksteal tests/faults $(ARGS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

@@ -12,3 +12,4 @@ from aiworkflow_project.settings import *  # noqa: F403 - the environment must b
 
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # noqa: F405 - WhiteNoise warns where it is missing
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+WHITENOISE_AUTOREFRESH = True  # looks for a file when it is asked for, not for all of them with each test's client
