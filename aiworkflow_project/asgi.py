@@ -35,7 +35,10 @@ def open_threads() -> None:
 
 def _answer_all() -> None:
     while True:
-        _begun.get().answer()
+        try:
+            _begun.get().answer()
+        except BaseException:  # whatever it was, the thread stays
+            logger.exception("An answer could not be given.")
 
 
 def close() -> None:
@@ -68,7 +71,7 @@ class Exchange:
     def answer(self) -> None:
         try:
             follow = self._run()
-        except BaseException:  # Django answers for its own errors; this one came before it could, or after it had begun
+        except Exception:  # Django answers for its own errors; this one came before it could, or after it had begun
             logger.exception("A request could not be answered.")
             if not self._started:
                 self._refuse()
