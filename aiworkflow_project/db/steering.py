@@ -1,7 +1,9 @@
-"""Tells SQLite which index a list is best read by. It knows neither how rare a value is nor what a sort will cost.
+"""Tells SQLite and PostgreSQL which index a list is best read by.
 
-With few rows to be found it should find them by the filters and sort them; with many, walk along the order and leave
-out what does not fit. A column behind a `+` is one that it looks for no index of.
+With few rows to be found they should find them by the filters and sort them; with many, walk along the order and leave
+out what does not fit. SQLite knows neither how rare a value is nor what a sort will cost. PostgreSQL knows, but takes
+each index that begins with the workspace for one in the order of the table, and so the walk for much cheaper than it
+is. A column that is hidden in an expression is one that they look for no index of.
 """
 
 import copy
@@ -16,11 +18,19 @@ from django.db.models.sql.where import WhereNode
 from aiworkflow_project.db.counts import Counting
 
 PAGE = 100  # rows that are asked for at a time, or about as many
+# About how many rows a table has, without counting them. PostgreSQL's is -1 before it has looked.
+_HOW_MANY = {
+    "sqlite": "SELECT max(rowid) FROM {}",
+    "postgresql": "SELECT reltuples FROM pg_class WHERE oid = '{}'::regclass",
+}
 
 
 class Hidden(Func):
     template = "+%(expressions)s"
     arity = 1
+
+    def as_postgresql(self, compiler, connection):
+        return self.as_sql(compiler, connection, template="(ARRAY[%(expressions)s])[1]")
 
 
 def steered(queryset, columns: list[str], within: str):
@@ -28,14 +38,15 @@ def steered(queryset, columns: list[str], within: str):
 
     `columns` are the names of those that the list is ordered by; `within` is the one that all indexes begin with.
     """
-    if connections[queryset.db].vendor != "sqlite":
+    vendor = connections[queryset.db].vendor
+    if vendor not in _HOW_MANY:
         return queryset
     filters = [one for one in _lookups(queryset.query.where) if _name(one) not in (within, *columns)]
     if not filters or _is_served(queryset.model, filters, columns, within):
         return queryset
     counted = Counting(queryset).capped()
-    if counted.more:
-        return _hiding(queryset, lambda name: name not in (within, *columns))
+    if counted.more:  # PostgreSQL walks along the order by itself
+        return queryset if vendor == "postgresql" else _hiding(queryset, lambda name: name not in (within, *columns))
     if counted.number > sorted_sooner(queryset):
         return queryset
     order = [OrderBy(Hidden(F(part.expression.name)), part.descending, part.nulls_first, part.nulls_last)
@@ -51,10 +62,11 @@ def sorted_sooner(queryset) -> int:
 
     Either way a row at a time is looked up; of all in the table a page is among the first `rows * PAGE / found`.
     """
-    with connections[queryset.db].cursor() as cursor:
-        cursor.execute(f"SELECT max(rowid) FROM {queryset.model._meta.db_table}")  # noqa: S608 - how many, without counting
+    connection = connections[queryset.db]
+    with connection.cursor() as cursor:
+        cursor.execute(_HOW_MANY[connection.vendor].format(queryset.model._meta.db_table))
         rows = cursor.fetchone()[0] or 0
-    return math.isqrt(rows * PAGE)
+    return math.isqrt(max(int(rows), 0) * PAGE)
 
 
 def _is_served(model, filters, columns: list[str], within: str) -> bool:

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import Workspace
 from aiworkflow_project import checks, database_url
 from aiworkflow_project.api import ordering
+from aiworkflow_project.db import steering
 from jobs import claims, search, services
 from jobs.models import Job
 from jobs.queue import orm
@@ -36,6 +37,26 @@ def test_the_list_by_end_is_read_from_its_index(make_job):
 
     assert "job_by_end_nulls_last" in plan
     assert "Sort" not in plan
+
+
+def test_few_jobs_are_found_by_their_filter_and_sorted_however_the_order_lies(make_job, make_workflow):
+    of_many, of_few = make_workflow(), make_workflow()
+    pattern = make_job(workflow=of_many, status="completed")
+    values = {
+        field.attname: getattr(pattern, field.attname) for field in Job._meta.concrete_fields if field.name != "id"
+    }
+    Job.objects.bulk_create(Job(**values | {"name": f"作业 {number}"}) for number in range(700))
+    values |= {"workflow_id": of_few.pk, "revision_id": of_few.current_revision_id}
+    Job.objects.bulk_create(Job(**values | {"name": f"少 {number}"}) for number in range(300))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE ai_workflow_job")
+    jobs = Job.objects.filter(workspace=Workspace.DEFAULT_ID, workflow=of_few).order_by("-name", "-id")
+
+    steered = steering.steered(jobs, ["name", "id"], "workspace")[:10]
+
+    assert "job_by_name" in jobs[:10].explain()  # what it would do
+    assert "job_by_name" not in steered.explain()
+    assert list(steered) == list(jobs[:10])
 
 
 @pytest.mark.parametrize(
