@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from time import sleep
+from time import monotonic, sleep
 
 import psycopg
 from django.db import DatabaseError, close_old_connections, connections
@@ -17,10 +17,11 @@ logger = logging.getLogger(__name__)
 
 SETTLE = 0.05  # seconds that a worker is given to claim what was found, before another is woken
 LISTEN = 1.0  # seconds to wait for a notification, before we look all the same
+GLANCE = 0.02  # seconds between two glances at whether somebody has written to SQLite's file
 
 
 class WakeUps(ORM):
-    """Looks for pending jobs every tenth of a second, and on PostgreSQL at once when told of one.
+    """Looks for pending jobs ten times a second; on PostgreSQL when told of one, on SQLite when the file has changed.
 
     django-q2's table carries what else a site may send to its workers; a message is deleted when it is taken instead
     of locked until acknowledged, for locked rows of dead clusters would only pile up.
@@ -30,6 +31,8 @@ class WakeUps(ORM):
         super().__init__(list_key)
         self._listener = None
         self._woke_one = False
+        self._version: int | None = None  # of SQLite's file, before the last look
+        self._in_vain = False  # whether it had changed, and not for us
 
     def dequeue(self) -> list[tuple[None, str]]:
         if self._woke_one:
@@ -37,6 +40,7 @@ class WakeUps(ORM):
             sleep(SETTLE)
         try:
             if found := self._look() or self._message():
+                self._in_vain = False
                 return found
             self._wait()
         except (DatabaseError, psycopg.Error):
@@ -60,9 +64,30 @@ class WakeUps(ORM):
         return look()
 
     def _wait(self) -> None:
-        if connections[Conf.ORM].vendor != "postgresql":
+        wait = {"postgresql": self._wait_to_be_told, "sqlite": self._wait_for_a_change}
+        wait.get(connections[Conf.ORM].vendor, self._wait_a_little)()
+
+    def _wait_a_little(self) -> None:
+        sleep(Conf.POLL)
+
+    def _wait_for_a_change(self) -> None:
+        """A glance costs a hundredth of a look. Where others write all the time, we look as often as elsewhere."""
+        if self._in_vain:
             sleep(Conf.POLL)
-            return
+        until = monotonic() + LISTEN
+        while (version := self._version_of_the_file()) == self._version and monotonic() < until:
+            sleep(GLANCE)
+        self._in_vain = version != self._version
+        self._version = version
+
+    def _version_of_the_file(self) -> int:
+        """Another one whenever another connection has written."""
+        connection = connections[Conf.ORM]
+        connection.ensure_connection()
+        with connection.wrap_database_errors:  # without Django's cursor, which costs as much as a look
+            return connection.connection.execute("PRAGMA data_version").fetchone()[0]
+
+    def _wait_to_be_told(self) -> None:
         if self._listener is None:
             self._listener = connections[Conf.ORM].copy()
             self._listener.ensure_connection()

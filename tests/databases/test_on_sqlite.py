@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from unittest import mock
 
@@ -12,7 +13,9 @@ from aiworkflow_project.db import statistics, steering
 from aiworkflow_project.db.sqlite import base
 from jobs import search
 from jobs.models import Job
+from jobs.queue import orm
 from tests.jobs.conftest import on_disk  # noqa: F401 - a fixture
+from tests.journeys.site import wait_for
 
 
 @pytest.mark.django_db
@@ -200,3 +203,24 @@ def test_who_waited_too_long_for_a_turn_asks_sqlite(on_disk, make_job, monkeypat
 
     job.refresh_from_db()
     assert job.name == "written"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pool_looks_as_soon_as_another_connection_has_written(make_job, monkeypatch):
+    monkeypatch.setattr(orm, "LISTEN", 30.0)
+    broker = orm.WakeUps("aiworkflow")
+
+    def until_found():
+        try:
+            while not (found := broker.dequeue()):
+                pass
+            return found
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(until_found)
+        wait_for(lambda: broker._version is not None, what="the first look")
+        make_job()
+
+        assert found.result(timeout=10)
