@@ -159,6 +159,7 @@ def test_a_run_over_its_time_is_ended(runner, cls):
 def test_a_run_that_holds_the_interpreter_is_ended_at_its_time_and_others_are_told(runner):
     text = pipeline({"it": "BusyInC"})
     guilty = begun(runner, text, {"exponent": 200_000_000}, seconds=1)
+    time.sleep(0.2)  # it has said that it begins; the interpreter was another's for that
     innocent = runner.start(text, {"it": {"exponent": 3}}, warm=True, seconds=60)
 
     assert follow(guilty)[-1]["code"] == "timed_out"
