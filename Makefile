@@ -16,7 +16,8 @@ test: $(VENV)/.dev-installed
 	@tests/install_browser.sh
 	TEST_DB='$(DB)' $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults $(ARGS)
 
-# Faults at real processes and servers: see docs/reliability.md. They mostly wait, so that six fit two cores.
+# Faults at real processes and servers: see docs/reliability.md. They wait for leases and start many sites; six keep two
+# cores busy.
 faults: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n 6 --dist worksteal tests/faults $(ARGS)
 

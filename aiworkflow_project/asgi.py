@@ -69,17 +69,18 @@ class Exchange:
         _begun.put(self)
 
     def answer(self) -> None:
+        follow = None
         try:
             follow = self._run()
         except Exception:  # Django answers for its own errors; this one came before it could, or after it had begun
             logger.exception("A request could not be answered.")
             if not self._started:
                 self._refuse()
-        else:
-            if follow:
-                asyncio.run_coroutine_threadsafe(self._stream(follow), self._loop)
-                return
-        self._over()
+        finally:
+            if not follow:
+                self._over()
+        if follow:
+            asyncio.run_coroutine_threadsafe(self._stream(follow), self._loop)
 
     def _run(self) -> Callable | None:
         """Answer it, or return the function that streams the answer."""

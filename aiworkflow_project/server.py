@@ -1,7 +1,7 @@
 """granian, which hands each request to a thread of ours without the event loop in between.
 
 An ASGI application is called in the event loop: it would wake for a request, for its body and for its answer, and take
-the interpreter each time from the threads that answer. That was a fifth of what a web process got done. So requests are
+the interpreter each time from the threads that answer. Without that a web process answers a sixth more. So requests are
 begun in the thread of granian's that brings them, and answered from the thread that has the answer. Only event streams
 live in the loop.
 

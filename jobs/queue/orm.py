@@ -64,14 +64,16 @@ class WakeUps(ORM):
         return look()
 
     def _wait(self) -> None:
-        wait = {"postgresql": self._wait_to_be_told, "sqlite": self._wait_for_a_change}
-        wait.get(connections[Conf.ORM].vendor, self._wait_a_little)()
-
-    def _wait_a_little(self) -> None:
-        sleep(Conf.POLL)
+        vendor = connections[Conf.ORM].vendor
+        if vendor == "postgresql":
+            self._wait_to_be_told()
+        elif vendor == "sqlite":
+            self._wait_for_a_change()
+        else:
+            sleep(Conf.POLL)
 
     def _wait_for_a_change(self) -> None:
-        """A glance costs a hundredth of a look. Where others write all the time, we look as often as elsewhere."""
+        """A glance costs less than a look. Where others write all the time, we look as often as elsewhere."""
         if self._in_vain:
             sleep(Conf.POLL)
         until = monotonic() + LISTEN

@@ -9,8 +9,8 @@ from aiworkflow_project import asgi
 
 @pytest.fixture
 def ask(settings, monkeypatch):
-    """Asks a server with one thread, whose Django is `application`; returns what is sent."""
-    settings.WEB_THREADS = 1
+    """Asks a server whose Django is `application`, and returns what is sent once all is said."""
+    settings.WEB_THREADS = 1  # more, for those of the test before stay
     asgi.open_threads()
 
     def ask(application, send=None) -> list[dict]:
@@ -18,7 +18,7 @@ def ask(settings, monkeypatch):
         sent, over = [], threading.Event()
         scope = {"method": "GET", "path": "/", "query_string": b"", "http_version": "1.1", "headers": []}
         asgi.Exchange(scope, None, send or sent.append, None, over.set).begin()
-        over.wait(2)
+        assert over.wait(10)
         return sent
 
     return ask

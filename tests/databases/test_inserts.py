@@ -9,6 +9,7 @@ from django.utils import timezone
 from aiworkflow_project.db.inserts import insert
 from jobs import services
 from jobs.models import Job, JobEvent, JobStep
+from tests.databases.alike import alike
 
 pytestmark = pytest.mark.django_db
 
@@ -22,11 +23,8 @@ def rows_of(model) -> list[dict]:
 def test_every_column_holds_what_bulk_create_writes(make_job):
     pattern = make_job(name="第一个 %s", result=None)
     moments = [timezone.now(), datetime(2026, 11, 28, 23, 59, 59, 999_999, tzinfo=UTC)]
-    alike = {
-        field.attname: getattr(pattern, field.attname) for field in Job._meta.concrete_fields if field.name != "id"
-    }
     made = [
-        Job(**alike | {"trigger_data": odd, "available_at": moments[number % 2], "request_id": f"{number}"})
+        alike(pattern, trigger_data=odd, available_at=moments[number % 2], request_id=f"{number}")
         for number, odd in enumerate(ODD[:-1])
     ]
 
@@ -83,10 +81,7 @@ def test_what_the_database_refuses_is_an_error(make_job):
 @pytest.mark.parametrize("number", [1, 2])
 def test_what_belongs_together_is_there_whole_or_not_at_all(make_job, number):
     pattern = make_job()
-    alike = {
-        field.attname: getattr(pattern, field.attname) for field in Job._meta.concrete_fields if field.name != "id"
-    }
-    jobs = [Job(**alike) for _ in range(number)]
+    jobs = [alike(pattern) for _ in range(number)]
     twice = [JobEvent(job=pattern, seq=1, kind="state", data={}) for _ in range(number)]
 
     with pytest.raises(IntegrityError):

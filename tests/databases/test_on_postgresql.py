@@ -20,6 +20,7 @@ from jobs.models import Job
 from jobs.queue import orm
 from jobs.queue.orm import WakeUps
 from tests.databases import servers
+from tests.databases.alike import alike
 from tests.databases.relay import Relay
 
 pytestmark = pytest.mark.django_db
@@ -42,12 +43,9 @@ def test_the_list_by_end_is_read_from_its_index(make_job):
 def test_few_jobs_are_found_by_their_filter_and_sorted_however_the_order_lies(make_job, make_workflow):
     of_many, of_few = make_workflow(), make_workflow()
     pattern = make_job(workflow=of_many, status="completed")
-    values = {
-        field.attname: getattr(pattern, field.attname) for field in Job._meta.concrete_fields if field.name != "id"
-    }
-    Job.objects.bulk_create(Job(**values | {"name": f"作业 {number}"}) for number in range(700))
-    values |= {"workflow_id": of_few.pk, "revision_id": of_few.current_revision_id}
-    Job.objects.bulk_create(Job(**values | {"name": f"少 {number}"}) for number in range(300))
+    few = {"workflow_id": of_few.pk, "revision_id": of_few.current_revision_id}
+    Job.objects.bulk_create(alike(pattern, name=f"作业 {number}") for number in range(700))
+    Job.objects.bulk_create(alike(pattern, name=f"少 {number}", **few) for number in range(300))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE ai_workflow_job")
     jobs = Job.objects.filter(workspace=Workspace.DEFAULT_ID, workflow=of_few).order_by("-name", "-id")
@@ -173,11 +171,10 @@ def test_statements_are_kept_by_the_server_and_never_behind_a_pooler():
 def test_a_claim_finds_its_jobs_by_their_keys_whatever_the_statistics_say(make_job, known, new):
     """They are often of before: a batch has come since. And a plan is kept for as long as nobody looks again."""
     pattern = make_job(status="completed")
-    alike = {field.attname: getattr(pattern, field.attname) for field in Job._meta.concrete_fields[1:]}
-    Job.objects.bulk_create(Job(**alike) for _ in range(known))
+    Job.objects.bulk_create(alike(pattern) for _ in range(known))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE ai_workflow_job")
-    Job.objects.bulk_create(Job(**alike | {"status": "pending", "completed_at": None}) for _ in range(new))
+    Job.objects.bulk_create(alike(pattern, status="pending", completed_at=None) for _ in range(new))
 
     with CaptureQueriesContext(connection) as captured:
         for _ in range(2):  # what is prepared is told of with its values

@@ -14,6 +14,7 @@ from aiworkflow_project.db.sqlite import base
 from jobs import search
 from jobs.models import Job
 from jobs.queue import orm
+from tests.databases.alike import alike
 from tests.jobs.conftest import on_disk  # noqa: F401 - a fixture
 from tests.journeys.site import wait_for
 
@@ -47,12 +48,9 @@ def crowd(make_job, make_workflow):
     """Two thousand jobs of one workflow, of which one in a hundred failed, and three of another."""
     of_many, of_few = make_workflow(), make_workflow()
     pattern = make_job(workflow=of_many, status="completed")
-    values = {
-        field.attname: getattr(pattern, field.attname) for field in Job._meta.concrete_fields if field.name != "id"
-    }
     moments = [pattern.created_at - timedelta(seconds=second) for second in range(2_000)]
     Job.objects.bulk_create(
-        Job(**values | {"created_at": at, "updated_at": at, "status": "completed" if number % 100 else "failed"})
+        alike(pattern, created_at=at, updated_at=at, status="completed" if number % 100 else "failed")
         for number, at in enumerate(moments)
     )
     for number in range(3):
