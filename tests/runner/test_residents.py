@@ -75,10 +75,11 @@ def test_runs_at_once_have_each_a_pipeline_of_their_own(runner):
     assert len({result["thread"] for result in results}) == 20
 
 
-def test_short_runs_that_come_together_take_turns_in_few_threads(runner):
+@pytest.mark.parametrize("data", [{"seconds": 0.003}, {"computing": 0.02}])
+def test_runs_that_come_together_and_are_short_or_compute_take_turns_in_few_threads(runner, data):
     resident = counted(runner)["process"]
     os.kill(resident, signal.SIGSTOP)  # so that all are there when it looks
-    runs = [runner.start(COUNTER, {"it": {"seconds": 0.003}}, warm=True) for _ in range(40)]
+    runs = [runner.start(COUNTER, {"it": data}, warm=True) for _ in range(30)]
     time.sleep(0.3)
     os.kill(resident, signal.SIGCONT)
 
@@ -86,6 +87,27 @@ def test_short_runs_that_come_together_take_turns_in_few_threads(runner):
 
     assert {result["process"] for result in results} == {resident}
     assert len({result["thread"] for result in results}) <= 4
+
+
+def processes(runner, data: dict) -> set[int]:
+    """Where twenty runs were that came at once, and twenty more that came when half of those were over."""
+    runs = [runner.start(COUNTER, {"it": data}, warm=True) for _ in range(20)]
+    results = [follow(run)[-1] for run in runs[:10]]
+    more = [runner.start(COUNTER, {"it": data}, warm=True) for _ in range(20)]
+    results += [follow(run)[-1] for run in [*runs[10:], *more]]
+    return {result["result"]["it"]["process"] for result in results}
+
+
+def test_runs_that_compute_have_a_process_for_each_processor_and_those_that_wait_share_one(runner):
+    assert len(processes(runner, {"seconds": 0.2})) == 1
+    assert len(processes(runner, {"computing": 0.02})) == min(len(os.sched_getaffinity(0)), 2)
+
+
+def test_runs_that_compute_have_one_process_where_there_is_room_for_no_other(runner):
+    other = begun(runner, pipeline({"it": ("Counter", {"label": "other"})}), {"seconds": 3})
+
+    assert len(processes(runner, {"computing": 0.02})) == 1
+    assert follow(other)[-1]["kind"] == "result"
 
 
 def test_a_step_has_finished_before_the_next_one_runs(runner):

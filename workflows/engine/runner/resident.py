@@ -31,6 +31,10 @@ from workflows.engine.runner.residents import RUNS_AT_ONCE
 RUNS_IN_ALL = 2000  # then another takes its place: what leaks, leaks no further
 _MEMORY_IN_ALL = 0.5  # of what it may have, beyond what it began with
 _PATIENCE = 0.005  # seconds that runs wait for one of the busy slots, before some have others
+_PATIENCE_WITH_COMPUTING = 0.1  # the same while those compute
+_LONGEST_WAIT = 1.0  # seconds of a run for its turn, then several have theirs at once, whatever they do
+_COMPUTING = 0.2  # of the time, and more: others are at work on this machine too
+_CROWDED = 0.05  # seconds that a run waits for its turn
 _WEIGHED_EVERY = 0.1  # seconds
 _SECONDS_TO_ASK = 30
 _TIME_TO_ASK = struct.pack("ll", _SECONDS_TO_ASK, 0)  # a timeval
@@ -51,6 +55,7 @@ class _Run:
     replies: Replies
     request: dict | None = None  # None until it is read
     slot: "_Slot | None" = None
+    came: float = field(default_factory=time.monotonic)
     stop_code: str = ""
     told_to_stop: float | None = None
     begun: bool = False
@@ -60,7 +65,7 @@ class _Run:
 
 def serve(control: socket.socket, scratch: Path, status: dict) -> int:
     """Take runs until the server ends us. What it sends: `{"run": 1}` with a connection, `{"stop": 1, "code": "…"}`;
-    what it is told: `{"ended": 1, "tired": false}`."""
+    what it is told: `{"ended": 1, "tired": false, "crowded": false}`."""
     sandbox.ring_after(_SECONDS_TO_ASK)
     message, connection = _receive(control)
     request = child.read(connection)
@@ -81,6 +86,7 @@ class _Resident:
         self._runs: dict[int, _Run] = {}
         self._waiting: collections.deque[_Run] = collections.deque()
         self._moved = 0.0  # since when the first of those waits to be the next
+        self._looked = 0.0, 0.0  # when it was last looked at how they fare, and the processor's seconds by then
         self._idle: list[_Slot] = []
         self._lock = threading.Lock()
         self._served = 0
@@ -99,7 +105,7 @@ class _Resident:
                 self.take(message["run"], connection)
             else:
                 self._stop(message["stop"], message["code"])
-        if self._waiting and self._patience() == 0:
+        if self._waiting and self._patience() == 0 and self._more_may_begin():
             # Twice as many each time: those that wait for a model have all begun soon.
             for _ in range(max(self._under_way(), 1)):
                 self._begin_next()
@@ -108,7 +114,20 @@ class _Resident:
         """Seconds until there is something to do, whatever the server says."""
         if not self._waiting:
             return _DEAF_SECONDS / 4
-        return max(min(self._moved + _PATIENCE - time.monotonic(), _DEAF_SECONDS / 4), 0)
+        return max(min(self._looked[0] + _PATIENCE - time.monotonic(), _DEAF_SECONDS / 4), 0)
+
+    def _more_may_begin(self) -> bool:
+        """Whether those that have slots wait for something, or have computed for too long."""
+        with self._lock:
+            since, before = self._looked
+            now, spent = time.monotonic(), time.process_time()
+            self._looked = now, spent
+            if spent - before < _COMPUTING * (now - since) or now - self._moved > _PATIENCE_WITH_COMPUTING:
+                return True
+            return self._longest_wait() > _LONGEST_WAIT
+
+    def _longest_wait(self) -> float:
+        return time.monotonic() - self._waiting[0].came if self._waiting else 0.0
 
     def _under_way(self) -> int:
         """How many runs have a slot."""
@@ -119,13 +138,14 @@ class _Resident:
         """Begin a run: at once while no other is under way, else with the next slot that is done.
 
         Those that compute would only take the interpreter from each other, at a few switches for each call of the
-        system. Those that wait for a model are soon found out: when none has been done for `_PATIENCE` seconds, the
-        next ones have slots of their own.
+        system. Those that wait for a model are soon found out: when none has been done for `_PATIENCE` seconds, and
+        the processor has been idle, the next ones have slots of their own.
         """
         run = self._runs[number] = _Run(number, connection, Replies(connection), request)
-        if not self._waiting:
-            self._moved = time.monotonic()
-        self._waiting.append(run)
+        with self._lock:
+            if not self._waiting:
+                self._note_move()
+            self._waiting.append(run)
         if not self._under_way():
             self._begin_next()
 
@@ -146,6 +166,7 @@ class _Resident:
         following = None
         with self._lock:
             del self._runs[run.number]
+            crowded = self._longest_wait() > _CROWDED
             if slot and self._waiting:
                 following = self._next()
             elif slot:
@@ -155,13 +176,18 @@ class _Resident:
         tired = self._served >= RUNS_IN_ALL or self.short_of_memory or self._has_grown()
         if slot is None:
             self._make_room(-1)
-        self._control.send(json.dumps({"ended": run.number, "tired": tired}).encode())
+        said = {"ended": run.number, "tired": tired, "crowded": crowded}
+        self._control.send(json.dumps(said).encode())
         return following
 
     def _next(self) -> _Run:
         """The first that waits, which is to have a slot now. Within our lock."""
-        self._moved = time.monotonic()
+        self._note_move()
         return self._waiting.popleft()
+
+    def _note_move(self) -> None:
+        self._moved = time.monotonic()
+        self._looked = self._moved, time.process_time()
 
     def _has_grown(self) -> bool:
         """Whether it takes too much memory. While other runs are under way, that is looked at now and then only."""

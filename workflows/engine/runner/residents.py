@@ -1,11 +1,13 @@
 """The server's side of residents: which definition has one, what runs in it, and when it ends.
 
 They are few. Where there is no room for another, and none that is idle to make room, a run has a child of its own.
+A definition has one, and as many as there are processors where its runs compute and wait for each other.
 """
 
 import contextlib
 import itertools
 import json
+import os
 import select
 import signal
 import socket
@@ -18,6 +20,7 @@ GRACE = 2.0  # seconds that a run which was told to stop may take, before its re
 _GRACE_WITHOUT_CLIENT = 1.0
 _IDLE_SECONDS = 600.0
 RUNS_AT_ONCE = 512
+_PROCESSORS = len(os.sched_getaffinity(0))
 
 
 @dataclass(eq=False)
@@ -36,6 +39,7 @@ class Resident:
     runs: dict[int, Run] = field(default_factory=dict)
     used_at: float = 0.0
     retired: bool = False
+    crowded: bool = False  # whether runs have waited in it for their turn, when it was last heard
     why: str = "crashed"
 
 
@@ -51,8 +55,7 @@ class Residents:
 
     def take(self, connection: socket.socket, key: str, seconds: float) -> bool:
         """Have the resident of this key serve the request on this connection, or say that none can."""
-        resident = next((each for each in self._all if each.key == key and not each.retired), None)
-        resident = resident or self._start(key)
+        resident = self._resident(key)
         if resident is None or len(resident.runs) >= RUNS_AT_ONCE:
             return False
         number, now = next(self._numbers), time.monotonic()
@@ -86,6 +89,15 @@ class Residents:
             if not resident.runs:
                 yield resident.used_at + _IDLE_SECONDS
 
+    def _resident(self, key: str) -> Resident | None:
+        ours = [resident for resident in self._all if resident.key == key and not resident.retired]
+        if not ours:
+            return self._start(key)
+        is_room = len(self._all) < self._most and len(ours) < _PROCESSORS
+        if is_room and all(resident.crowded for resident in ours):
+            return self._start(key)
+        return min(ours, key=lambda resident: len(resident.runs))
+
     def _start(self, key: str) -> Resident | None:
         if len(self._all) >= self._most:
             idle = [resident for resident in self._all if not resident.runs]
@@ -116,7 +128,8 @@ class Residents:
                 text = b""
             try:
                 message = json.loads(text)
-                tired, run = message["tired"], resident.runs.pop(message["ended"])
+                tired, crowded = message["tired"], message["crowded"]
+                run = resident.runs.pop(message["ended"])
             except (ValueError, KeyError, TypeError):  # nothing, because it is gone; or a component speaks in its place
                 self._server.unwatch(resident.control.fileno())
                 if resident in self._all:
@@ -124,6 +137,7 @@ class Residents:
                 return
             resident.used_at = time.monotonic()
             resident.retired = resident.retired or tired
+            resident.crowded = crowded
             if resident.child.pid in self._server.children:
                 self._server.log_output(resident.child)
             self._server.say_farewell(run.connection, {"code": 0, "signal": None})
