@@ -28,7 +28,7 @@ def load(**_):
 
 @app.task(name="run")
 def run(data: str) -> str:
-    return json.dumps(pipeline.run({"prompt": json.loads(data)}))
+    return json.dumps(pipeline.run(json.loads(data)))
 
 
 def main(data: str, count: int, pause: float = 0.0):

@@ -21,7 +21,7 @@ class PipelineWrapper(BasePipelineWrapper):
         self.pipeline = Pipeline.from_dict(yaml.load(os.environ["PEER_PIPELINE"], Loader=yaml.CSafeLoader))
 
     def run_durable(self, context: DurableContext, request: Data) -> dict:
-        return self.pipeline.run({"prompt": request.model_dump()})
+        return self.pipeline.run(request.model_dump())
 
     def durable_monitoring_access(self) -> bool:
         return True
