@@ -122,9 +122,10 @@ class _Resident:
             since, before = self._looked
             now, spent = time.monotonic(), time.process_time()
             self._looked = now, spent
-            if spent - before < _COMPUTING * (now - since) or now - self._moved > _PATIENCE_WITH_COMPUTING:
-                return True
-            return self._longest_wait() > _LONGEST_WAIT
+            # That late we are woken where somebody has the interpreter, or others the processors.
+            were_idle = spent - before < _COMPUTING * (now - since) and now - since < 2 * _PATIENCE
+            too_long = now - self._moved > _PATIENCE_WITH_COMPUTING or self._longest_wait() > _LONGEST_WAIT
+            return were_idle or too_long
 
     def _longest_wait(self) -> float:
         return time.monotonic() - self._waiting[0].came if self._waiting else 0.0
