@@ -142,7 +142,7 @@ def percentile(rows: list[dict], first: str, last: str, share: float) -> float:
 
 PRODUCTION = {
     "DEBUG": "false", "SECRET_KEY": "x" * 60, "ALLOWED_HOSTS": "127.0.0.1", "SECURE_SSL_REDIRECT": "false",
-    "LOG_LEVEL": "WARNING", "PIPELINE_COMPONENTS": "benchmarks.retrieval.Retrieval",
+    "LOG_LEVEL": "WARNING",
 }  # fmt: skip
 QUEUES = {"": "", "redis": "redis://127.0.0.1:6379/13", "amqp": "amqp://guest:guest@127.0.0.1:5672//"}
 PLACES = [database + queue for database in servers.URLS for queue in ("", "+redis", "+amqp")]
@@ -153,7 +153,10 @@ PROCESSES = {"postgres": "postgres", "mariadb": "mariadbd", "redis": "redis-serv
 
 def measure(place: str, options) -> list[dict]:
     database, _, queue = place.partition("+")
-    environment = {"QUEUE_URL": QUEUES[queue], "JOB_LEASE_SECONDS": "30", "JOB_SWEEP_SECONDS": "5", **PRODUCTION}
+    environment = {
+        "QUEUE_URL": QUEUES[queue], "JOB_LEASE_SECONDS": "30", "JOB_SWEEP_SECONDS": "5",
+        "PIPELINE_COMPONENTS": "benchmarks.retrieval.Retrieval", **PRODUCTION,
+    }  # fmt: skip
     pipeline = SHORT if options.short else RETRIEVAL
     if options.warm:
         environment["PIPELINE_RESIDENTS"] = "4"

@@ -75,18 +75,18 @@ def test_runs_at_once_have_each_a_pipeline_of_their_own(runner):
     assert len({result["thread"] for result in results}) == 20
 
 
-@pytest.mark.parametrize("data", [{"seconds": 0.003}, {"computing": 0.02}])
+@pytest.mark.parametrize("data", [{"seconds": 0.003}, {"computing": 0.01}])
 def test_runs_that_come_together_and_are_short_or_compute_take_turns_in_few_threads(runner, data):
     resident = counted(runner)["process"]
     os.kill(resident, signal.SIGSTOP)  # so that all are there when it looks
-    runs = [runner.start(COUNTER, {"it": data}, warm=True) for _ in range(30)]
+    runs = [runner.start(COUNTER, {"it": data}, warm=True) for _ in range(40)]
     time.sleep(0.3)
     os.kill(resident, signal.SIGCONT)
 
     results = [follow(run)[-1]["result"]["it"] for run in runs]
 
     assert {result["process"] for result in results} == {resident}
-    assert len({result["thread"] for result in results}) <= 8  # on a busy machine one may be taken for waiting
+    assert len({result["thread"] for result in results}) <= 4
 
 
 def processes(runner, data: dict) -> set[int]:
@@ -361,20 +361,45 @@ server.main()
 """
 
 
+# Where the system has no process to give for a second resident.
+POOR = """
+from workflows.engine.runner import server
+
+fork = server.Server.fork
+
+def poor(self, *arguments, resident=False, **options):
+    if resident and len(self.residents):
+        raise BlockingIOError("no more processes")
+    return fork(self, *arguments, resident=resident, **options)
+
+server.Server.fork = poor
+server.main()
+"""
+
+
 @pytest.fixture
 def small(tmp_path):
     """A runner whose residents take three runs in all and two at once, and are idle for a second."""
+    with started(tmp_path, SMALL) as runner:
+        yield runner
+
+
+@contextlib.contextmanager
+def started(tmp_path, code: str):
+    """A runner of its own, which may have two residents."""
     before = engine_config._current
     config = Config(data_dir=tmp_path, socket=str(tmp_path / "runner.sock"), components=OURS, residents=2)
     engine_config.configure(config)
-    command = [sys.executable, "-c", SMALL, "--socket", config.socket, "--residents", "2"]
+    command = [sys.executable, "-c", code, "--socket", config.socket, "--residents", "2"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stderr=log)
     assert until(lambda: client.runner_status() is not None, 60)
-    yield Runner(config, process, tmp_path / "log")
-    process.terminate()
-    process.wait()
-    engine_config._current = before
+    try:
+        yield Runner(config, process, tmp_path / "log")
+    finally:
+        process.terminate()
+        process.wait()
+        engine_config._current = before
 
 
 def test_a_resident_ends_after_so_many_runs_in_all(small):
@@ -394,3 +419,8 @@ def test_an_idle_resident_ends_after_a_while(small):
 
     assert until(lambda: not alive(process))
     assert until(lambda: not small.scratch())
+
+
+def test_runs_that_compute_share_one_process_where_another_cannot_be_started(tmp_path):
+    with started(tmp_path, POOR) as poor:
+        assert len(processes(poor, {"computing": 0.02})) == 1

@@ -93,9 +93,10 @@ class Residents:
         ours = [resident for resident in self._all if resident.key == key and not resident.retired]
         if not ours:
             return self._start(key)
-        is_room = len(self._all) < self._most and len(ours) < _PROCESSORS
-        if is_room and all(resident.crowded for resident in ours):
-            return self._start(key)
+        has_room = len(self._all) < self._most and len(ours) < _PROCESSORS
+        if has_room and all(resident.crowded for resident in ours):
+            with contextlib.suppress(OSError):  # those that are there serve it too
+                return self._start(key)
         return min(ours, key=lambda resident: len(resident.runs))
 
     def _start(self, key: str) -> Resident | None:
