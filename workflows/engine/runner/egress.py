@@ -25,6 +25,9 @@ _PROCESS_EVENTS = frozenset(
 )  # fmt: skip
 _CALL_EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _NAME_EVENTS = frozenset({"socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"})
+_WATCHED = frozenset(
+    {*_PROCESS_EVENTS, *_CALL_EVENTS, *_NAME_EVENTS, "socket.getaddrinfo", "socket.bind", "os.kill", "os.killpg"}
+)
 
 
 class EgressRefused(BaseException):
@@ -83,7 +86,15 @@ class Guard:
     def install(self) -> None:
         # The socket module and everything above it (http.client, httpx, urllib3, asyncio) resolves by this name.
         _socket.getaddrinfo = self.getaddrinfo
-        sys.addaudithook(self._audit)
+        watched, audit = _WATCHED, self._audit
+
+        def hook(event: str, arguments: tuple) -> None:
+            # Haystack copies what it hands on, and each id() that it takes for that is an event. A plain function,
+            # since Python asks the hook for an attribute each time, and a bound method takes twice as long to say no.
+            if event in watched:
+                audit(event, arguments)
+
+        sys.addaudithook(hook)
 
     def getaddrinfo(self, host, port, *arguments, **keywords):
         """The addresses of an allowed name, less those that it has no business to have; the rest is refused."""
