@@ -5,6 +5,7 @@ from django.db import connection, models, transaction
 from aiworkflow_project.db.inserts import insert
 from aiworkflow_project.db.postgresql import records
 from aiworkflow_project.db.prepared import PreparedUpdate, cursor
+from aiworkflow_project.db.rows import plain
 
 UNSERVED = " IS NOT DISTINCT FROM "
 # True of every key, and PostgreSQL takes it for true of one in two hundred (DEFAULT_RANGE_INEQ_SEL in its selfuncs.h).
@@ -53,13 +54,8 @@ class FencedUpdate(PreparedUpdate):
         if kinds not in self._at_once:
             self._at_once[kinds] = self._statement(kinds)
         statement, before, names, after = self._at_once[kinds]
-        given = records.parameter(
-            names,
-            [
-                [field.get_db_prep_value(value, connection) for field, value in zip(self._fields, values, strict=True)]
-                for values in rows
-            ],
-        )
+        fields = [(field, plain(field, connection.vendor)) for field in self._fields]
+        given = records.parameter(names, [_prepared(values, fields) for values in rows])
         with cursor() as changed:
             changed.execute(statement, [*before, given, *after, *map(records.of, groups)])
             return {key for [key] in changed.fetchall()}
@@ -93,3 +89,10 @@ class FencedUpdate(PreparedUpdate):
             for number, kind in enumerate(kinds)
         ]
         return records.together([update, *inserts], were_changed), constants[:first], names, constants[first:]
+
+
+def _prepared(values: tuple, fields: list[tuple[models.Field, frozenset[type]]]) -> list:
+    return [
+        value if type(value) in as_it_is else field.get_db_prep_value(value, connection)
+        for value, (field, as_it_is) in zip(values, fields, strict=True)
+    ]

@@ -1,8 +1,22 @@
 """How new rows are written, by whatever statement."""
 
+import uuid
 from functools import cache
 
 from django.db import connection, connections, models
+
+# What these fields give to the database as it is. By the exact type: an Enum's member, say, is to be prepared.
+_AS_IT_IS = {
+    models.AutoField: int,
+    models.BigAutoField: int,
+    models.BooleanField: bool,
+    models.CharField: str,
+    models.DateTimeField: None,
+    models.FloatField: float,
+    models.PositiveIntegerField: int,
+    models.PositiveSmallIntegerField: int,
+    models.UUIDField: uuid.UUID,
+}
 
 
 @cache
@@ -14,7 +28,29 @@ def written(model: type[models.Model]) -> tuple[models.Field, ...]:
 def values(row: models.Model) -> list:
     """What the database is to be given for them."""
     database = connections[connection.alias]  # itself: the fields ask it a lot, and by proxy each time takes as long
-    return [field.get_db_prep_save(field.pre_save(row, add=True), database) for field in written(type(row))]
+    return [
+        value
+        if type(value := getattr(row, name)) in plain
+        else field.get_db_prep_save(field.pre_save(row, add=True), database)
+        for field, name, plain in _fields(type(row), database.vendor)
+    ]
+
+
+@cache
+def _fields(model: type[models.Model], vendor: str) -> list[tuple[models.Field, str, frozenset[type]]]:
+    return [(field, field.attname, plain(field, vendor)) for field in written(model)]
+
+
+@cache
+def plain(field: models.Field, vendor: str) -> frozenset[type]:
+    """The types of values that need not be prepared for the database, which takes longer than to find out."""
+    while isinstance(field, models.ForeignKey):
+        field = field.target_field
+    if type(field) not in _AS_IT_IS:
+        return frozenset()
+    if isinstance(field, models.UUIDField) and vendor != "postgresql":
+        return frozenset({type(None)})
+    return frozenset({type(None), _AS_IT_IS[type(field)] or type(None)})
 
 
 def columns(model: type[models.Model]) -> str:

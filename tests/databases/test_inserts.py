@@ -1,11 +1,13 @@
 """Rows that are inserted by a statement of our own are those that Django would have inserted."""
 
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from aiworkflow_project.db import rows
 from aiworkflow_project.db.inserts import insert
 from jobs import services
 from jobs.models import Job, JobEvent, JobStep
@@ -53,6 +55,17 @@ def test_texts_and_values_come_back(make_job):
     assert [step.output_preview for step in found] == ODD
     assert [step.error_message for step in found] == [odd if isinstance(odd, str) else "" for odd in ODD]
     assert len({step.pk for step in found}) == len(ODD)
+
+
+@pytest.mark.parametrize(
+    "field", [field for model in (Job, JobStep, JobEvent) for field in rows.written(model)], ids=str
+)
+def test_what_is_not_prepared_would_have_stayed_as_it_is(field):
+    samples = ["", "'; --", "问答🙂", 0, -1, 2**31, True, False, 0.0, 1.5, uuid4(), None, timezone.now(), [1], {}]
+
+    for sample in samples:
+        if type(sample) in rows.plain(field, connection.vendor):
+            assert field.get_db_prep_save(sample, connection) == sample
 
 
 def test_more_rows_than_a_statement_takes_are_all_inserted(make_job, monkeypatch, django_assert_num_queries):
