@@ -35,7 +35,10 @@ draining = RawValue("b", 0)
 
 TICK = 0.1  # seconds between two looks at the clock, the queue and the cancel requests
 FEW = 3  # runs under way, of which each is written at once
-GATHER = 0.03  # seconds from one write of what more of them say to the next
+GATHER, GATHER_LONGEST = 0.03, 0.1  # seconds that what more of them say waits for the rest
+WRITING = 0.1  # of the time, and less, unless so much would have to wait for longer
+LISTEN = 0.01  # seconds from one look at what they say to the next, while something waits to be written
+PLENTY = 64 * 1024  # bytes: who says so much in between is heard without a pause, since buffers are not much larger
 TOGETHER = 16 * 1024 * 1024  # bytes of what several runs said that one transaction writes
 GRACE = 4.0  # seconds that a run that was told to stop may take; the runner kills it after two
 RUNNER_PAUSE = 1.0  # seconds between two looks for a runner, while none answers
@@ -80,7 +83,7 @@ class Attempt:
     new: list[JobStep] = field(default_factory=list)
     ended: list[JobStep] = field(default_factory=list)
     events: list[JobEvent] = field(default_factory=list)
-    tokens_since: float | None = None
+    news_since: float | None = None  # when the first of what is not written came
     written_bytes: int = 0  # of what the run said
     tried: int = 0  # so many of the events may be written already: the database did not say
 
@@ -130,7 +133,12 @@ class Attempt:
             "status_str": step.status,
             "execution_time_seconds": step.execution_seconds,
         }
-        self.events.append(JobEvent(kind=JobEvent.Kind.STEP, data=data))
+        self._tell(JobEvent(kind=JobEvent.Kind.STEP, data=data))
+
+    def _tell(self, event: JobEvent) -> None:
+        self.events.append(event)
+        if self.news_since is None:
+            self.news_since = time.monotonic()
 
     def _tell_token(self, component: str, text: str) -> None:
         last = self.events[-1] if len(self.events) > self.tried else None
@@ -138,26 +146,22 @@ class Attempt:
             last.data["text"] += text
         else:
             data = {"component_name_str": component, "text": text}
-            self.events.append(JobEvent(kind=JobEvent.Kind.TOKEN, data=data))
-            if self.tokens_since is None:
-                self.tokens_since = time.monotonic()
+            self._tell(JobEvent(kind=JobEvent.Kind.TOKEN, data=data))
 
-    @property
-    def has_news(self) -> bool:
-        """Whether there is something to write; tokens alone wait a little for more of them."""
-        if self.new or self.ended:
-            return True
-        if self.tokens_since is not None:
-            return time.monotonic() - self.tokens_since > TOKENS_TOGETHER
-        return bool(self.events)
+    def has_news(self, now: float, patience: float) -> bool:
+        """Whether there is something to write that has waited for so many seconds, or longer where it is tokens."""
+        if self.news_since is None:
+            return False
+        tokens_alone = not self.new and not self.ended
+        return now - self.news_since >= (TOKENS_TOGETHER if tokens_alone else patience)
 
-    def report(self) -> reports.Report | None:
-        """What has gathered, with the result where there is one; None when that is nothing, or is not all."""
+    def report(self, now: float, patience: float) -> reports.Report | None:
+        """What has gathered, with the result where there is one; None when that is nothing, is not all, or may wait."""
         news = (self.job, self.new, self.ended, self.events)
         if self.tried:
             return None
         if not self.is_over:
-            return reports.Report(*news) if self.has_news else None
+            return reports.Report(*news) if self.has_news(now, patience) else None
         if not (self.run.outcome and self.run.outcome["kind"] == "result") or any(
             step.status == JobStep.Status.RUNNING for step in self.steps.values()
         ):
@@ -178,7 +182,7 @@ class Attempt:
         return self.run.received if self.run else 0
 
     def was_written(self) -> None:
-        self.new, self.ended, self.events, self.tokens_since, self.tried = [], [], [], None, 0
+        self.new, self.ended, self.events, self.news_since, self.tried = [], [], [], None, 0
         self.written_bytes = self._received
 
 
@@ -192,6 +196,8 @@ class Supervisor:
         self.looked = 0.0
         self.claimed = 0.0
         self.written = 0.0
+        self.gather = GATHER
+        self.heard = 0  # bytes, when the runs were last listened to
         self.more_wait = True
         self.drain_by: float | None = None
         self.runner_answers = True
@@ -281,33 +287,47 @@ class Supervisor:
 
     def _follow(self) -> None:
         """Read what the runs have to say, write it, and conclude those that are over."""
-        gather_until = self.written + GATHER if len(self.attempts) > FEW else 0.0
-        left = gather_until - time.monotonic()
-        for key, _events in self.selector.select(left if left > 0 else TICK):
+        patience = self.gather if len(self.attempts) > FEW else 0.0
+        self._listen(patience)
+        now = time.monotonic()
+        if now - self.written < patience:
+            return
+        self._report(now, patience)
+        for attempt in list(self.attempts):
+            if attempt.is_over:  # again on each round, until the database has taken it
+                self._conclude(attempt)
+            elif attempt.has_news(now, patience):
+                self._settle(attempt)
+
+    def _listen(self, patience: float) -> None:
+        seconds = TICK
+        if patience and any(attempt.events and not attempt.tried for attempt in self.attempts):
+            # What comes now is not written at once anyhow, and to wake for each word of it would take the processor
+            # from those that speak.
+            seconds = LISTEN
+            if self.heard < PLENTY:
+                time.sleep(LISTEN)
+                seconds = 0
+        self.heard = 0
+        for key, _events in self.selector.select(seconds):
             attempt = key.data
+            before = attempt.run.received
             try:
                 for message in attempt.run.receive():
                     attempt.take(message)
             except engine.RunnerLost:
                 attempt.lost = True
+            self.heard += attempt.run.received - before
             if attempt.is_over:
                 attempt.over = time.monotonic()
                 self.selector.unregister(attempt.run)
-        if time.monotonic() < gather_until:
-            return
-        self._report()
-        for attempt in list(self.attempts):
-            if attempt.is_over:  # again on each round, until the database has taken it
-                self._conclude(attempt)
-            elif attempt.has_news:
-                self._settle(attempt)
 
-    def _report(self) -> None:
+    def _report(self, now: float, patience: float) -> None:
         """Write together what is plain. After an error each attempt goes the careful way."""
-        plain = [(attempt, report) for attempt in self.attempts if (report := attempt.report())]
+        plain = [(attempt, report) for attempt in self.attempts if (report := attempt.report(now, patience))]
         if not plain:
             return
-        self.written = time.monotonic()
+        self.written = now
         for some in _portions(plain):
             try:
                 written = reports.write([report for _, report in some])
@@ -322,6 +342,7 @@ class Supervisor:
                     self._was_written(attempt, is_over=report.is_complete)
                 else:
                     self._lose(attempt)
+        self.gather = min(max(GATHER, (time.monotonic() - now) / WRITING), GATHER_LONGEST)
 
     def _conclude(self, attempt: Attempt) -> None:
         job, outcome = attempt.job, attempt.run.outcome

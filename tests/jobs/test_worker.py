@@ -263,6 +263,29 @@ def test_an_answer_that_the_database_did_not_take_is_written_on_the_next_round(m
     assert [event.seq for event in job.events.order_by("seq")] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_takes_nothing_is_asked_now_and_then(make_job, make_workflow, runs, monkeypatch):
+    workflow = make_workflow()
+    for _ in range(6):
+        make_job(workflow=workflow)
+        runs.append(ScriptedRun([started(), finished(), RESULT]))
+    complete, asked, until = Job.complete, [], time.monotonic() + 1
+
+    def complete_later(self, *args):
+        asked.append(self.pk)
+        if time.monotonic() < until:
+            raise DatabaseError("the database is away")
+        complete(self, *args)
+
+    monkeypatch.setattr(Job, "complete", complete_later)
+    monkeypatch.setattr(reports, "write", written_in_vain(reports.write))
+
+    worker.work()
+
+    assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
+    assert len(asked) <= 6 * 15
+
+
 def heard_nothing_of(write):
     """At the first call it has written, but the answer is lost."""
     calls = itertools.count(1)
@@ -376,6 +399,65 @@ def test_many_runs_are_written_in_few_transactions(make_job, make_workflow, runs
     for job in jobs:
         assert [event.seq for event in job.events.order_by("seq")] == [1, 2, 3, 4, 5]
         assert job.steps.get().status == "completed"
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The reports that the worker writes, each with the moment of it."""
+    noted, write = [], reports.write
+
+    def note(some):
+        noted.extend((report, time.monotonic()) for report in some)
+        return write(some)
+
+    monkeypatch.setattr(reports, "write", note)
+    return noted
+
+
+def test_of_many_runs_the_short_ones_are_written_once_when_they_are_over(make_job, make_workflow, runs, written):
+    workflow = make_workflow()
+    speaking = [ScriptedRun(ends=False) for _ in range(30)]
+    for run in speaking:
+        make_job(workflow=workflow)
+        runs.append(run)
+
+    def speak():
+        for run in speaking:
+            run.say(started())
+            time.sleep(0.01)
+            run.say(finished(), RESULT)
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    worker.work()
+    speaker.join()
+
+    of_many = [report.is_complete for report, _ in written[:25]]
+    assert of_many.count(False) <= 3  # where the machine was busy
+    assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
+
+
+def test_of_many_runs_a_long_one_is_told_of_soon(make_job, make_workflow, runs, written):
+    workflow = make_workflow()
+    speaking = [ScriptedRun([started()], ends=False) for _ in range(8)]
+    for run in speaking:
+        make_job(workflow=workflow)
+        runs.append(run)
+    ends = []
+
+    def end():
+        time.sleep(0.8)
+        ends.append(time.monotonic())
+        for run in speaking:
+            run.say(finished(), RESULT)
+
+    speaker = threading.Thread(target=end)
+    speaker.start()
+    worker.work()
+    speaker.join()
+
+    assert len([report for report, at in written if not report.is_complete and at < ends[0]]) == 8
+    assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
 
 
 def test_large_answers_are_written_few_at_a_time(make_job, make_workflow, runs, monkeypatch):
