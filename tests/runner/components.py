@@ -489,12 +489,13 @@ class Counter:
         self.count = 0
 
     @component.output_types(count=int, process=int, thread=int)
-    def run(self, seconds: float = 0.0, computing: float = 0.0):
+    def run(self, seconds: float = 0.0, computing: float = 0.0, times: int = 1):
         self.count += 1
-        time.sleep(seconds)
-        end = time.thread_time() + computing
-        while time.thread_time() < end:
-            sum(range(1000))
+        for _ in range(times):
+            time.sleep(seconds)
+            end = time.thread_time() + computing
+            while time.thread_time() < end:
+                sum(range(1000))
         return {"count": self.count, "process": os.getpid(), "thread": threading.get_ident()}
 
 

@@ -89,6 +89,42 @@ def test_runs_that_come_together_and_are_short_or_compute_take_turns_in_few_thre
     assert len({result["thread"] for result in results}) <= 4
 
 
+def test_runs_that_compute_take_turns_however_long_the_last_of_them_wait(runner):
+    runs = [runner.start(COUNTER, {"it": {"computing": 0.015}}, warm=True) for _ in range(120)]
+
+    results = [follow(run)[-1]["result"]["it"] for run in runs]
+
+    assert len({result["thread"] for result in results}) <= 4
+
+
+def test_runs_that_have_to_wait_for_the_processor_are_not_taken_for_idle(runner):
+    resident = counted(runner)["process"]
+    processor = {min(os.sched_getaffinity(0))}
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        slots = [int(thread) for thread in os.listdir(f"/proc/{resident}/task") if int(thread) != resident]
+        for pid in [*(other.pid for other in others), *slots]:
+            os.sched_setaffinity(pid, processor)
+        runs = [runner.start(COUNTER, {"it": {"computing": 0.002}}, warm=True) for _ in range(100)]
+        results = [follow(run)[-1]["result"]["it"] for run in runs]
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+    assert len({result["thread"] for result in results if result["process"] == resident}) <= 4
+
+
+def test_runs_that_leave_time_to_spare_do_not_take_turns_for_ever(runner):
+    runs = [
+        runner.start(COUNTER, {"it": {"seconds": 0.003, "computing": 0.001, "times": 10}}, warm=True) for _ in range(60)
+    ]
+
+    results = [follow(run)[-1]["result"]["it"] for run in runs]
+
+    assert len({result["thread"] for result in results}) > 1
+
+
 def processes(runner, data: dict) -> set[int]:
     """Where twenty runs were that came at once, and twenty more that came when half of those were over."""
     runs = [runner.start(COUNTER, {"it": data}, warm=True) for _ in range(20)]

@@ -19,6 +19,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from haystack import Pipeline
 
@@ -32,8 +33,9 @@ RUNS_IN_ALL = 2000  # then another takes its place: what leaks, leaks no further
 _MEMORY_IN_ALL = 0.5  # of what it may have, beyond what it began with
 _PATIENCE = 0.005  # seconds that runs wait for one of the busy slots, before some have others
 _PATIENCE_WITH_COMPUTING = 0.1  # the same while those compute
-_LONGEST_WAIT = 1.0  # seconds of a run for its turn, then several have theirs at once, whatever they do
+_LONGEST_WAIT = 1.0  # seconds of a run for its turn, then one more may begin, if there is anything left for it
 _COMPUTING = 0.2  # of the time, and more: others are at work on this machine too
+_FULL = 0.7  # of the time, in which one interpreter's threads want the processor
 _CROWDED = 0.05  # seconds that a run waits for its turn
 _WEIGHED_EVERY = 0.1  # seconds
 _SECONDS_TO_ASK = 30
@@ -86,7 +88,8 @@ class _Resident:
         self._runs: dict[int, _Run] = {}
         self._waiting: collections.deque[_Run] = collections.deque()
         self._moved = 0.0  # since when the first of those waits to be the next
-        self._looked = 0.0, 0.0  # when it was last looked at how they fare, and the processor's seconds by then
+        self._looked = _Use(0.0, 0.0, 0)  # when it was last looked at how they fare
+        self._grown = 0.0, 0.0  # when it was last looked whether one more may begin, and what was wanted by then
         self._idle: list[_Slot] = []
         self._lock = threading.Lock()
         self._served = 0
@@ -109,25 +112,44 @@ class _Resident:
             # Twice as many each time: those that wait for a model have all begun soon.
             for _ in range(max(self._under_way(), 1)):
                 self._begin_next()
+        elif self._has_time_to_spare():
+            self._begin_next()
 
     def _patience(self) -> float:
         """Seconds until there is something to do, whatever the server says."""
         if not self._waiting:
             return _DEAF_SECONDS / 4
-        return max(min(self._looked[0] + _PATIENCE - time.monotonic(), _DEAF_SECONDS / 4), 0)
+        return max(min(self._looked.at + _PATIENCE - time.monotonic(), _DEAF_SECONDS / 4), 0)
 
     def _more_may_begin(self) -> bool:
-        """Whether those that have slots wait for something, or have computed for too long."""
+        """Whether those that have slots wait for something, or none of them has ended for too long."""
         with self._lock:
-            since, before = self._looked
-            now, spent = time.monotonic(), time.process_time()
-            self._looked = now, spent
-            # That late we are woken where somebody has the interpreter, or others the processors.
-            were_idle = spent - before < _COMPUTING * (now - since) and now - since < 2 * _PATIENCE
-            too_long = now - self._moved > _PATIENCE_WITH_COMPUTING or self._longest_wait() > _LONGEST_WAIT
-            return were_idle or too_long
+            before, now = self._looked, _Use.by_now()
+            self._looked = now
+            runs = [run.slot for run in self._runs.values() if run.slot]
+            return now.at - self._moved > _PATIENCE_WITH_COMPUTING or (
+                now.was_idle_since(before) and not any(slot.wants_the_processor() for slot in runs)
+            )
+
+    def _has_time_to_spare(self) -> bool:
+        """Whether runs have waited for long, and our threads have wanted the processor for less than they may.
+
+        What they did not get of it counts, since others would not get it either.
+        """
+        with self._lock:
+            if self._longest_wait() < _LONGEST_WAIT:
+                return False
+        since, before = self._grown
+        now = time.monotonic()
+        passed = now - since
+        if passed < _LONGEST_WAIT:
+            return False
+        wanted = _wanted_seconds()
+        self._grown = now, wanted
+        return passed < 2 * _LONGEST_WAIT and wanted - before < _FULL * passed
 
     def _longest_wait(self) -> float:
+        """Of a run for its turn. Within our lock."""
         return time.monotonic() - self._waiting[0].came if self._waiting else 0.0
 
     def _under_way(self) -> int:
@@ -188,7 +210,7 @@ class _Resident:
 
     def _note_move(self) -> None:
         self._moved = time.monotonic()
-        self._looked = self._moved, time.process_time()
+        self._looked = _Use.by_now()
 
     def _has_grown(self) -> bool:
         """Whether it takes too much memory. While other runs are under way, that is looked at now and then only."""
@@ -258,6 +280,11 @@ class _Slot(threading.Thread):
             if not healthy:
                 self._pipeline = None  # before we say that we are done
             following = self._resident.ended(run, self if healthy else None)
+
+    def wants_the_processor(self) -> bool:
+        """Whether this thread would compute now, if it had a processor."""
+        stat = Path(f"/proc/self/task/{self.native_id}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "R"
 
     def interrupt(self) -> None:
         """Raise RunStopped in our thread as soon as it is in Python, and end the calls that it may be waiting for."""
@@ -336,6 +363,36 @@ def _receive(control: socket.socket) -> tuple[dict, socket.socket | None]:
         return json.loads(text), None
     # What it is, it would ask the kernel for, in three calls.
     return json.loads(text), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptors[0])
+
+
+class _Use(NamedTuple):
+    """What this process has had of the processor by a time."""
+
+    at: float
+    seconds: float
+    preempted: int  # how often a thread had to leave it that would have gone on
+
+    @classmethod
+    def by_now(cls) -> "_Use":
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return cls(time.monotonic(), used.ru_utime + used.ru_stime, used.ru_nivcsw)
+
+    def was_idle_since(self, before: "_Use") -> bool:
+        """Whether hardly anything was computed, and not for want of a processor."""
+        passed = self.at - before.at
+        # That late we are woken where somebody has the interpreter, or others the processors.
+        in_time = passed < 2 * _PATIENCE and self.preempted == before.preempted
+        return in_time and self.seconds - before.seconds < _COMPUTING * passed
+
+
+def _wanted_seconds() -> float:
+    """For how long our threads have had the processor, or waited for it."""
+    total = 0
+    for folder in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            ran, waited, _times = (folder / "schedstat").read_text().split()
+            total += int(ran) + int(waited)
+    return total / 1e9
 
 
 def _private_bytes() -> int:
