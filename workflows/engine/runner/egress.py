@@ -90,7 +90,7 @@ class Guard:
 
         def hook(event: str, arguments: tuple) -> None:
             # Haystack copies what it hands on, and each id() that it takes for that is an event. A plain function,
-            # since Python asks the hook for an attribute each time, and a bound method takes twice as long to say no.
+            # since Python asks the hook for an attribute each time, and a bound method takes long to have none.
             if event in watched:
                 audit(event, arguments)
 

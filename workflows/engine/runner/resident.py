@@ -144,7 +144,10 @@ class _Resident:
         passed = now - since
         if passed < _LONGEST_WAIT:
             return False
-        wanted = _wanted_seconds()
+        try:
+            wanted = _wanted_seconds()
+        except OSError:  # no descriptor is left to look with
+            return False
         self._grown = now, wanted
         return passed < 2 * _LONGEST_WAIT and wanted - before < _FULL * passed
 
@@ -282,8 +285,11 @@ class _Slot(threading.Thread):
             following = self._resident.ended(run, self if healthy else None)
 
     def wants_the_processor(self) -> bool:
-        """Whether this thread would compute now, if it had a processor."""
-        stat = Path(f"/proc/self/task/{self.native_id}/stat").read_text()
+        """Whether this thread would compute now, if it had a processor, or can't be seen, for want of a descriptor."""
+        try:
+            stat = Path(f"/proc/self/task/{self.native_id}/stat").read_text()
+        except OSError:
+            return True
         return stat.rpartition(")")[2].split()[0] == "R"
 
     def interrupt(self) -> None:
@@ -389,7 +395,7 @@ def _wanted_seconds() -> float:
     """For how long our threads have had the processor, or waited for it."""
     total = 0
     for folder in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
             ran, waited, _times = (folder / "schedstat").read_text().split()
             total += int(ran) + int(waited)
     return total / 1e9
