@@ -7,6 +7,7 @@ the job was taken over or deleted. After each act the rows must be what the mode
 import copy
 import itertools
 import math
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable
@@ -56,6 +57,7 @@ LEGAL = {
     ("running", "cancelled"),
 }
 
+WITHOUT_PATIENCE = (time.monotonic(), 0.0)  # now, and the seconds that news may wait
 ARGUMENTS = {
     "complete": lambda result: (result, 0.5),
     "fail": lambda result: ("component_failed", "没有回答", 0.5, False),
@@ -484,7 +486,8 @@ class Life(RuleBasedStateMachine):
         known = self._running(pick)
         result = {"答": next(self.numbers)}
         new, ended, events = self._news(known, words, starts, ends)
-        attempt = Attempt(known.held, claimed=0.0, new=new, ended=ended, events=events)
+        since = 0.0 if new or ended or events else None
+        attempt = Attempt(known.held, claimed=0.0, new=new, ended=ended, events=events, news_since=since)
         worker = Supervisor()
         worker.attempts.append(attempt)
         if together and how == "complete":
@@ -492,20 +495,41 @@ class Life(RuleBasedStateMachine):
             attempt.started, attempt.over = 1.0, 1.5
             of_it = [*JobStep.objects.filter(job=known.held.pk, attempt=known.attempt), *new, *ended]
             attempt.steps = {step.position: step for step in of_it}
-        together = together and how in ("", "complete") and attempt.report() is not None
+        together = together and how in ("", "complete") and attempt.report(*WITHOUT_PATIENCE) is not None
 
         def settle(*, carefully=True):
             if together:
-                worker._report()
+                worker._report(*WITHOUT_PATIENCE)
             if carefully and attempt in worker.attempts:
                 worker._settle(attempt, *([_move(attempt.job, how), *ARGUMENTS[how](result)] if how else []))
 
+        def happened():
+            for step in [*new, *ended]:
+                known.steps[known.attempt, step.position] = step.status
+            known.story += [(event.kind, event.data) for event in events]
+            if how == "complete":
+                known.result = result
+                known.move("completed")
+            elif how in ("fail", "fail for now"):
+                known.fail_or_try_again("component_failed", how == "fail for now")
+                if known.status == "pending":
+                    self._check_backoff(known, attempt.job.pk)
+            elif how == "stopped":
+                known.move("cancelled")
+            elif how == "release":
+                known.give_up("runner_lost")
+            elif how == "hand_back":
+                known.give_up("handed_back", spared=True)
+
+        unheard = bool(how) and commit == "goes through unheard"
         if commit != "works" and (events or how):
             with commits.failing(unheard=commit == "goes through unheard"):
                 settle(carefully=not together)
             assert worker.attempts == [attempt]
             if commit == "is refused":
                 self.all_is_as_the_model_says()
+            if unheard:
+                happened()
             self._somebody_else_submits()
             if commit == "is refused" or not how:
                 attempt.take({"kind": "token", "component": "提示", "text": "还有"})
@@ -514,24 +538,10 @@ class Life(RuleBasedStateMachine):
         worker.selector.close()
         assert worker.attempts == ([] if how else [attempt])
         known.held = attempt.job
-        for step in [*new, *ended]:
-            known.steps[known.attempt, step.position] = step.status
-        known.story += [(event.kind, event.data) for event in events]
-        if how == "complete":
-            known.result = result
-            known.move("completed")
-        elif how in ("fail", "fail for now"):
-            known.fail_or_try_again("component_failed", how == "fail for now")
-            if known.status == "pending":
-                self._check_backoff(known, attempt.job.pk)
-        elif how == "stopped":
-            known.move("cancelled")
-        elif how == "release":
-            known.give_up("runner_lost")
-        elif how == "hand_back":
-            known.give_up("handed_back", spared=True)
+        if not unheard:
+            happened()
         # A worker that did not hear that its move was made leaves it to the sweep.
-        if how and known.limit_seen is not None and commit != "goes through unheard":
+        if how and known.limit_seen is not None and not unheard:
             self._admit(known.workflow)
 
     def _check_backoff(self, known, pk):
