@@ -48,9 +48,12 @@ def plain(field: models.Field, vendor: str) -> frozenset[type]:
         field = field.target_field
     if type(field) not in _AS_IT_IS:
         return frozenset()
+    nothing = type(None)
     if isinstance(field, models.UUIDField) and vendor != "postgresql":
-        return frozenset({type(None)})
-    return frozenset({type(None), _AS_IT_IS[type(field)] or type(None)})
+        return frozenset({nothing})
+    if isinstance(field, models.AutoField) and vendor == "mysql":  # which refuses a 0
+        return frozenset({nothing})
+    return frozenset({nothing, _AS_IT_IS[type(field)] or nothing})
 
 
 def columns(model: type[models.Model]) -> str:
