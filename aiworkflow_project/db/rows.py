@@ -2,6 +2,7 @@
 
 import uuid
 from functools import cache
+from types import NoneType
 
 from django.db import connection, connections, models
 
@@ -11,7 +12,7 @@ _AS_IT_IS = {
     models.BigAutoField: int,
     models.BooleanField: bool,
     models.CharField: str,
-    models.DateTimeField: None,
+    models.DateTimeField: NoneType,
     models.FloatField: float,
     models.PositiveIntegerField: int,
     models.PositiveSmallIntegerField: int,
@@ -30,9 +31,9 @@ def values(row: models.Model) -> list:
     database = connections[connection.alias]  # itself: the fields ask it a lot, and by proxy each time takes as long
     return [
         value
-        if type(value := getattr(row, name)) in plain
+        if type(value := getattr(row, name)) in as_it_is
         else field.get_db_prep_save(field.pre_save(row, add=True), database)
-        for field, name, plain in _fields(type(row), database.vendor)
+        for field, name, as_it_is in _fields(type(row), database.vendor)
     ]
 
 
@@ -48,12 +49,9 @@ def plain(field: models.Field, vendor: str) -> frozenset[type]:
         field = field.target_field
     if type(field) not in _AS_IT_IS:
         return frozenset()
-    nothing = type(None)
-    if isinstance(field, models.UUIDField) and vendor != "postgresql":
-        return frozenset({nothing})
-    if isinstance(field, models.AutoField) and vendor == "mysql":  # which refuses a 0
-        return frozenset({nothing})
-    return frozenset({nothing, _AS_IT_IS[type(field)] or nothing})
+    is_changed = isinstance(field, models.UUIDField) and vendor != "postgresql"
+    is_refused = isinstance(field, models.AutoField) and vendor == "mysql"  # where it is 0
+    return frozenset({NoneType} if is_changed or is_refused else {NoneType, _AS_IT_IS[type(field)]})
 
 
 def columns(model: type[models.Model]) -> str:
