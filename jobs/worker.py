@@ -287,9 +287,8 @@ class Supervisor:
 
     def _follow(self) -> None:
         """Read what the runs have to say, write it, and conclude those that are over."""
-        patience = self.gather if len(self.attempts) > FEW else 0.0
-        self._listen(patience)
-        now = time.monotonic()
+        self._listen(self._patience)
+        patience, now = self._patience, time.monotonic()
         if now - self.written < patience:
             return
         self._report(now, patience)
@@ -298,6 +297,12 @@ class Supervisor:
                 self._conclude(attempt)
             elif attempt.has_news(now, patience):
                 self._settle(attempt)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that what a run says may wait for what others say, while there are others."""
+        wait = len(self.attempts) > FEW and not all(attempt.is_over for attempt in self.attempts)
+        return self.gather if wait else 0.0
 
     def _listen(self, patience: float) -> None:
         seconds = TICK

@@ -460,6 +460,31 @@ def test_of_many_runs_a_long_one_is_told_of_soon(make_job, make_workflow, runs, 
     assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
 
 
+def test_the_last_of_many_runs_do_not_wait_for_others_to_be_written(make_job, make_workflow, runs, monkeypatch):
+    for name in ("GATHER", "GATHER_LONGEST"):
+        monkeypatch.setattr(worker, name, 60.0)
+    workflow = make_workflow()
+    speaking = [ScriptedRun(ends=False) for _ in range(8)]
+    for run in speaking:
+        make_job(workflow=workflow)
+        runs.append(run)
+    speaking[0].say(started(), finished(), RESULT)  # is written at once: nothing was before
+    began = time.monotonic()
+
+    def end():
+        time.sleep(0.5)
+        for run in speaking[1:]:
+            run.say(started(), finished(), RESULT)
+
+    speaker = threading.Thread(target=end)
+    speaker.start()
+    worker.work()
+    speaker.join()
+
+    assert time.monotonic() - began < 30
+    assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
+
+
 def test_large_answers_are_written_few_at_a_time(make_job, make_workflow, runs, monkeypatch):
     workflow = make_workflow()
     jobs = [make_job(workflow=workflow) for _ in range(8)]

@@ -14,7 +14,7 @@ import yaml
 from haystack import component
 
 from tests.runner import components
-from workflows.engine import client
+from workflows.engine import client, sharing
 from workflows.engine import config as engine_config
 from workflows.engine.config import Config
 from workflows.engine.keeper import RunnerKeeper
@@ -78,7 +78,12 @@ class Runner:
         return self.outcome(pipeline({"it": cls}), {"it": data}, **changes)
 
     def start(self, text: str, data: dict | None = None, *, warm: bool = False, **changes) -> client.Run:
-        return client.Run(run_request(text, data, **changes), warm=warm)
+        request = run_request(text, data, **changes)
+        if not warm:
+            return client.Run(request)
+        settings = sharing.Settings(request)
+        own = {name: value for name, value in request.items() if name not in settings.values}
+        return client.Run(own, settings=settings, warm=True)
 
     def check(self, text: str, **changes) -> dict:
         asked = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.runner.conftest import OURS, Runner, alive, follow, pipeline, run_request, until
-from workflows.engine import client
+from workflows.engine import client, sharing
 from workflows.engine import config as engine_config
 from workflows.engine.config import Config
 
@@ -335,7 +335,7 @@ def test_what_differs_in_anything_but_data_never_shares_a_process(runner, tmp_pa
 def test_a_request_that_is_handed_to_the_wrong_resident_is_refused(runner, tmp_path):
     """The key is only the server's way to find a resident: what it may do for whom, it looks at by itself."""
     counted(runner)
-    right = client._resident(run_request(COUNTER))
+    right = sharing.Settings(run_request(COUNTER)).key
     with socket.socket(socket.AF_UNIX) as asked:
         asked.connect(runner.config.socket)
         asked.settimeout(10)

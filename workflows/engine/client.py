@@ -1,17 +1,17 @@
 """The near side of the runner's socket: ask it something, or start a run and follow it."""
 
 import contextlib
-import hashlib
 import json
 import os
 import select
 import socket
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from workflows.engine import policy, sharing
-from workflows.engine.config import current
+from workflows.engine.config import Config, current
 from workflows.engine.errors import RunnerLost, RunnerUnavailable
 
 _LONGEST_PATH = 100  # bytes of a Unix socket's address, less some
@@ -76,24 +76,38 @@ def start_run(
     `alone`. Raises RunnerUnavailable where no runner answers.
     """
     config = current()
-    outputs = {name: output["source"] for name, output in description["outputs"].items()}
+    settings = _settings(
+        pipeline_yaml,
+        tuple((name, output["source"]) for name, output in description["outputs"].items()),
+        tuple(description["streams"]),
+        tuple(description["secrets"]),
+        str(documents_dir),
+        config,
+    )
     return Run(
+        {"data": data, "seconds": seconds, "labels": labels},
+        settings=settings,
+        warm=description.get("workflow", {}).get("keep_warm", False) and config.residents > 0 and not alone,
+    )
+
+
+@lru_cache(maxsize=256)
+def _settings(
+    pipeline_yaml: str, outputs: tuple, streams: tuple, secrets: tuple, documents_dir: str, config: Config
+) -> sharing.Settings:
+    return sharing.Settings(
         {
             "op": "run",
             "yaml": pipeline_yaml,
-            "data": data,
-            "outputs": outputs or None,
-            "streams": description["streams"],
-            "seconds": seconds,
+            "outputs": dict(outputs) or None,
+            "streams": streams,
             "memory_mb": config.memory_mb,
             "result_bytes": config.result_bytes,
             "components": sorted(policy.allowed_components(config)),
-            "hosts": list(config.hosts),
-            "secrets": policy.secret_values(description["secrets"], config),
-            "documents_dir": str(documents_dir),
-            "labels": labels,
-        },
-        warm=description.get("workflow", {}).get("keep_warm", False) and config.residents > 0 and not alone,
+            "hosts": config.hosts,
+            "secrets": policy.secret_values(secrets, config),
+            "documents_dir": documents_dir,
+        }
     )
 
 
@@ -107,12 +121,15 @@ def runner_status() -> dict | None:
 
 
 class Run:
-    """One request's answer, as it comes in. Closing it, or dying, ends the child on the other side at once."""
+    """One request's answer, as it comes in. Closing it, or dying, ends the child on the other side at once.
 
-    def __init__(self, payload: dict, *, warm: bool = False):
-        line = json.dumps(payload, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    `payload` is the request, or what it has beside `settings`; with these it may share a process: `warm`.
+    """
+
+    def __init__(self, payload: dict, *, settings: sharing.Settings | None = None, warm: bool = False):
+        line = (settings.request(payload) if settings else sharing.encoded(payload)) + b"\n"
         if warm:
-            line = f"warm {_resident(payload)} {payload['seconds']}\n".encode() + line
+            line = f"warm {settings.key} {payload['seconds']}\n".encode() + line
         self.ended = False
         self.outcome: dict | None = None  # the `result` or `error` message, once there is one
         self.received = 0  # bytes
@@ -212,11 +229,6 @@ class Run:
             return {"code": "out_of_memory", "message": "The run needed more memory than it may have."}
         how = f"by signal {signal}" if signal is not None else f"with code {code}"
         return {"code": "crashed", "message": f"The run's process ended {how}, without an answer."}
-
-
-def _resident(payload: dict) -> str:
-    """Names the process that may serve this run: only runs that are alike in all but their data share one."""
-    return hashlib.sha256(json.dumps(sharing.settings(payload), sort_keys=True).encode()).hexdigest()
 
 
 def _parsed(lines: list[bytes]) -> Iterator[dict]:

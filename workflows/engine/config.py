@@ -10,7 +10,7 @@ class Config:
     socket: str  # the runner's Unix socket
     hosts: tuple[str, ...] = ()  # hosts that components may reach: "api.openai.com", "127.0.0.1:18080", "*.example.com"
     secrets: tuple[str, ...] = ()  # "NAME@host[:port]": variables that a definition may name, each bound to a host
-    secret_values: dict[str, str] = field(default_factory=dict, repr=False)
+    secret_values: dict[str, str] = field(default_factory=dict, repr=False, hash=False)
     components: tuple[str, ...] = ()  # further component classes, by exact dotted name
     memory_mb: int = 1024  # what one run may use beyond the runner's own
     residents: int = 0  # processes that may stay to serve the runs of definitions with `keep_warm: true`

@@ -28,7 +28,7 @@ def answer(connection: socket.socket, scratch: Path, status: dict) -> int:
     replies = Replies(connection)
     sandbox.ring_after(_SECONDS_TO_ASK)
     try:
-        request = read(connection)
+        request = json.loads(read(connection))
         return _OPERATIONS[request["op"]](request, replies, scratch, status)
     except (BrokenPipeError, ConnectionResetError):
         return 0  # nobody is listening any more
@@ -42,8 +42,8 @@ def answer(connection: socket.socket, scratch: Path, status: dict) -> int:
             sys.stderr.flush()
 
 
-def read(connection: socket.socket) -> dict:
-    """One line of JSON. Read in pieces, never beyond the line's end: nothing follows it."""
+def read(connection: socket.socket) -> bytes:
+    """A request: one line of JSON. Read in pieces, never beyond the line's end: nothing follows it."""
     pieces, length = [], 0
     while not pieces or not pieces[-1].endswith(b"\n"):
         piece = connection.recv(_CHUNK)
@@ -53,7 +53,7 @@ def read(connection: socket.socket) -> dict:
         length += len(piece)
         if length > _LONGEST_REQUEST:
             raise ValueError("it is too long")
-    return json.loads(b"".join(pieces))
+    return b"".join(pieces)
 
 
 def _ping(request: dict, replies: Replies, scratch: Path, status: dict) -> int:

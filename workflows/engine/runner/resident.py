@@ -70,7 +70,7 @@ def serve(control: socket.socket, scratch: Path, status: dict) -> int:
     what it is told: `{"ended": 1, "tired": false, "crowded": false}`."""
     sandbox.ring_after(_SECONDS_TO_ASK)
     message, connection = _receive(control)
-    request = child.read(connection)
+    request = json.loads(child.read(connection))
     child.import_components(request)
     guard = sandbox.enter(child.limits(request, runs=RUNS_AT_ONCE), scratch)
     threading.stack_size(sandbox.STACK_BYTES)
@@ -83,7 +83,7 @@ def serve(control: socket.socket, scratch: Path, status: dict) -> int:
 class _Resident:
     def __init__(self, control: socket.socket, guard: sandbox.Guard, request: dict):
         self.guard = guard
-        self.settings = sharing.settings(request)
+        self.settings = sharing.Settings(request)
         self._control = control
         self._runs: dict[int, _Run] = {}
         self._waiting: collections.deque[_Run] = collections.deque()
@@ -328,9 +328,7 @@ class _Slot(threading.Thread):
         try:
             if request is None:
                 run.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIME_TO_ASK)
-                request = child.read(run.connection)
-            if sharing.settings(request) != resident.settings:
-                raise ValueError("it is for another resident")
+                request = resident.settings.read(child.read(run.connection))
             run.replies.blot_out((request.get("secrets") or {}).values())
             if self._pipeline is None:
                 self._pipeline = execution.load(request, resident.guard)

@@ -7,12 +7,12 @@ A definition has one, and as many as there are processors where its runs compute
 import contextlib
 import itertools
 import json
+import math
 import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,7 @@ class Residents:
         self._most = most
         self._all: list[Resident] = []
         self._numbers = itertools.count(1)
+        self.due = math.inf  # when there is something to do, at the earliest
 
     def __len__(self) -> int:
         return len(self._all)
@@ -65,12 +66,15 @@ class Residents:
             return False
         run = resident.runs[number] = Run(connection, ends_at=now + seconds)
         resident.used_at = now
+        self._note(run.ends_at)
         self._server.watch(
             connection.fileno(), select.EPOLLRDHUP, lambda events: self._client_moved(resident, number, run, events)
         )
         return True
 
     def tick(self, now: float) -> None:
+        if now < self.due:
+            return
         for resident in list(self._all):
             for number, run in list(resident.runs.items()):
                 if run.kill_at and now >= run.kill_at:
@@ -80,14 +84,13 @@ class Residents:
                     self._stop(resident, number, run, "timed_out", GRACE)
             if not resident.runs and (resident.retired or now - resident.used_at > _IDLE_SECONDS):
                 self._end(resident, "idle")
+        ends = [run.kill_at or run.ends_at for resident in self._all for run in resident.runs.values()]
+        idle = [resident.used_at + _IDLE_SECONDS for resident in self._all if not resident.runs]
+        self.due = min(ends + idle, default=math.inf)
 
-    def times(self) -> Iterator[float]:
-        """When there will be something to do."""
-        for resident in self._all:
-            for run in resident.runs.values():
-                yield run.kill_at or run.ends_at
-            if not resident.runs:
-                yield resident.used_at + _IDLE_SECONDS
+    def _note(self, at: float) -> None:
+        """There will be something to do."""
+        self.due = min(self.due, at)
 
     def _resident(self, key: str) -> Resident | None:
         ours = [resident for resident in self._all if resident.key == key and not resident.retired]
@@ -117,6 +120,7 @@ class Residents:
         control.setblocking(False)
         self._server.watch(control.fileno(), select.EPOLLIN, lambda events: self._hear(resident))
         self._all.append(resident)
+        self._note(0.0)
         return resident
 
     def _hear(self, resident: Resident) -> None:
@@ -139,6 +143,8 @@ class Residents:
             resident.used_at = time.monotonic()
             resident.retired = resident.retired or tired
             resident.crowded = crowded
+            if not resident.runs:
+                self._note(0.0)
             if resident.child.pid in self._server.children:
                 self._server.log_output(resident.child)
             self._server.say_farewell(run.connection, {"code": 0, "signal": None})
@@ -155,6 +161,7 @@ class Residents:
     def _stop(self, resident: Resident, number: int, run: Run, code: str, grace: float) -> None:
         kill_at = time.monotonic() + grace
         run.kill_at = min(run.kill_at or kill_at, kill_at)
+        self._note(run.kill_at)
         if not run.stop_code:
             run.stop_code = code
             with contextlib.suppress(OSError):  # it takes nothing: then it is ended

@@ -127,7 +127,7 @@ class Server:
         if not self.is_prepared:
             return 0.0
         times = [child.kill_at for child in self.children.values() if child.kill_at]
-        times += [*self.residents.times(), *(until for _, until in self.silent.values())]
+        times += [self.residents.due, *(until for _, until in self.silent.values())]
         longest = 0.2 if self.strays else 60.0
         return max(0.0, min([at - time.monotonic() for at in times] + [longest]))
 
