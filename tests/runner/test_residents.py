@@ -442,6 +442,20 @@ def test_a_resident_ends_after_so_many_runs_in_all(small):
     assert [counted(small)["count"] for _ in range(5)] == [1, 2, 3, 1, 2]
 
 
+def test_residents_that_only_end_their_last_runs_leave_room_for_others(small):
+    """With many runs under way each would else have a child of its own until the last of those is over."""
+    texts = [pipeline({"it": ("Counter", {"label": label})}) for label in "ab"]
+    long = [begun(small, text, {"seconds": 4}) for text in texts]
+    for text in texts * 3:
+        counted(small, text)
+
+    of_others = [counted(small, text) for text in texts * 2]
+
+    assert [found["count"] for found in of_others] == [1, 1, 2, 2]
+    assert [follow(run)[-1]["kind"] for run in long] == ["result", "result"]
+    assert until(lambda: not small.children())
+
+
 def test_a_run_beyond_so_many_at_once_has_a_child_of_its_own(small):
     runs = [begun(small, COUNTER, {"seconds": 2}) for _ in range(3)]
 

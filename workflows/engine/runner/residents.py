@@ -96,14 +96,18 @@ class Residents:
         ours = [resident for resident in self._all if resident.key == key and not resident.retired]
         if not ours:
             return self._start(key)
-        has_room = len(self._all) < self._most and len(ours) < _PROCESSORS
-        if has_room and all(resident.crowded for resident in ours):
+        if self._has_room() and len(ours) < _PROCESSORS and all(resident.crowded for resident in ours):
             with contextlib.suppress(OSError):  # those that are there serve it too
                 return self._start(key)
         return min(ours, key=lambda resident: len(resident.runs))
 
+    def _has_room(self) -> bool:
+        """Those that only end their last runs are not counted, unless there are as many of them."""
+        at_work = sum(not resident.retired for resident in self._all)
+        return at_work < self._most and len(self._all) < 2 * self._most
+
     def _start(self, key: str) -> Resident | None:
-        if len(self._all) >= self._most:
+        if not self._has_room():
             idle = [resident for resident in self._all if not resident.runs]
             if not idle:
                 return None
