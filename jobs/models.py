@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from aiworkflow_project.db.conflicts import retried
 from aiworkflow_project.db.inserts import insert
 from jobs import search
+from jobs.lifetimes import NEAR, LivedLong
 from workflows.fields import AnyTextField, JSONTextField
 
 
@@ -204,6 +205,7 @@ class Job(models.Model):
     steps_pruned = models.BooleanField(null=True, editable=False)
 
     objects = JobQuerySet.as_manager()
+    near = NEAR
 
     class Meta:
         db_table = "ai_workflow_job"
@@ -242,6 +244,9 @@ class Job(models.Model):
                 fields=["workspace", "workflow", "status", "-created_at", "-id"], name="job_by_workflow_status"
             ),
             models.Index(fields=["status", "lease_expires_at"], name="job_lease"),
+            models.Index(
+                fields=["workspace", "-updated_at"], name="job_that_lived_long", condition=models.Q(LivedLong())
+            ),
         ]
 
     def __str__(self):

@@ -8,17 +8,21 @@ SQLite's table of jobs anew drops its triggers without a word.
 """
 
 import logging
+import re
 
 from django.db import DatabaseError, connections, transaction
+from django.db.models import F, Q
 from django.db.models.expressions import RawSQL
 
-from aiworkflow_project.db.counts import COUNT_AT_MOST
-from aiworkflow_project.db.steering import sorted_sooner
+from aiworkflow_project.db.counts import COUNT_AT_MOST, Counting
+from aiworkflow_project.db.steering import Hidden, sorted_sooner
 
 logger = logging.getLogger(__name__)
 
 JOBS = "ai_workflow_job"
 LEAST = 3  # characters: what is shorter has no trigram
+WORDS_AT_MOST = 10  # that are thought about
+MANY = 100  # a word that is in one name of so many is one that many have
 
 POSTGRESQL_INDEX = f"CREATE INDEX IF NOT EXISTS job_name_trigrams ON {JOBS} USING gin (UPPER(name::text) gin_trgm_ops)"
 
@@ -90,10 +94,14 @@ def _is_there(connection) -> bool:
 def named_like(queryset, text: str):
     """The jobs of `queryset` whose name contains `text`, in any case.
 
-    On SQLite it asks the index at once. What many names contain is found sooner without it.
+    On SQLite it asks the index at once. What many names contain is found sooner without it. On PostgreSQL, which takes
+    the longer the more names a trigram is in, words that are known to be in many are not sought, but looked at.
     """
     found = queryset.filter(name__icontains=text)
     connection = connections[queryset.db]
+    if connection.vendor == "postgresql" and (rare := _rare_words(queryset.model.objects.using(queryset.db), text)):
+        found = queryset.alias(whole=Hidden(F("name"))).filter(whole__icontains=text)
+        return found.filter(*(Q(name__icontains=word) for word in rare))
     if connection.vendor != "sqlite" or not _has_trigrams(text) or not _is_there(connection):
         return found
     phrase = '"{}"'.format(text.replace('"', '""'))
@@ -103,6 +111,22 @@ def named_like(queryset, text: str):
         if cursor.fetchone()[0] > few:
             return found
     return found.filter(pk__in=RawSQL(f"SELECT job_id FROM job_name WHERE number IN ({_FOUND})", [phrase]))
+
+
+def _rare_words(jobs, text: str) -> list[str]:
+    """Those words of a text by which its trigrams are best sought: nothing, where that is all of it."""
+    words = _words(text)[:WORDS_AT_MOST]
+    if len(words) < 2:
+        return []
+    many = Counting(jobs).guessed() / MANY
+    rare = [word for word in words if Counting(jobs.filter(name__icontains=word)).guessed() < many]
+    return rare if len(rare) < len(words) else []
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text that have trigrams, with the blanks around them."""
+    words = [text[max(word.start() - 1, 0) : word.end() + 1] for word in re.finditer(r"\S+", text)]
+    return [word for word in words if len(word) >= LEAST]
 
 
 def _has_trigrams(text: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from django.db.models import Count, Value, Window
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.response import Response
@@ -11,11 +12,12 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from aiworkflow_project.api.cursors import Order
 from aiworkflow_project.db.counts import COUNT_AT_MOST, Counting
 from aiworkflow_project.db.prepared import Prepared
-from aiworkflow_project.db.steering import steered
+from aiworkflow_project.db.steering import counts_on_its_way, steered
 
 BY_OFFSET = ("limit", "offset")
 NAMES = (*BY_OFFSET, "cursor", "count")
 DEFAULT, MOST = 100, 1000
+_FOUND = "rows_found"  # a column that no row of a list has
 LAST_OFFSET = 2**63 - 1 - MOST  # what every database can count to
 CURSORS_FROM = 10_000  # to skip so many rows takes long enough that `next` is a cursor instead
 
@@ -71,18 +73,31 @@ class Listing:
             parts = self.order.beyond(queryset, place, backward=self.backward)
         if within:
             names = [column.name for column in self.order.columns]
-            parts = [steered(part, names, within) for part in parts]
+            parts = [some for part in parts for some in steered(part, names, within, in_parts=first <= MOST)]
         last = first + asked.limit + 1  # one more than the page, to see whether it is the last
-        self._parts = [Prepared(lambda part=part: wire.rows(part)[first:last]) for part in parts]
+        self._skip = first if len(parts) > 1 else 0  # how many of which part, nobody knows
+        first -= self._skip
+        self._counts = bool(within) and not asked.cursor and counts_on_its_way(parts)
+        self._parts = [Prepared(lambda part=part: self._rows(part)[first:last]) for part in parts]
 
-    def read(self) -> tuple[list[dict], bool]:
-        """The rows of the page in the list's order, and whether there are more behind (before it, if `backward`)."""
-        rows, limit = [], self.asked.limit
+    def _rows(self, part):
+        rows = self.wire.rows(part)
+        return rows.annotate(**{_FOUND: Window(Count(Value(1)))}) if self._counts else rows
+
+    def read(self) -> tuple[list[dict], bool, int | None]:
+        """The rows of the page in the list's order, and whether there are more behind (before it, if `backward`).
+
+        And how many rows the list has, where that was seen on the way.
+        """
+        rows, skip, last, found = [], self._skip, self._skip + self.asked.limit, None
         for part in self._parts:
-            if len(rows) <= limit:
+            if len(rows) <= last:
                 rows += part()
-        page = rows[:limit]
-        return page[::-1] if self.backward else page, len(rows) > limit
+        if self._counts:
+            for row in rows:
+                found = row.pop(_FOUND)
+        page = rows[skip:last]
+        return page[::-1] if self.backward else page, len(rows) > last, found
 
 
 class Pagination(BasePagination):
@@ -102,12 +117,12 @@ class Pagination(BasePagination):
     def paginate(self, listing: Listing, request) -> list[dict]:
         """The rows of the page, as the listing's WireSerializer tells them."""
         self._begin(request, listing.asked)
-        page, more = listing.read()
+        page, more, found = listing.read()
         if self.asked.cursor is None:
             self._link_from_offset(listing, page, more)
         else:
             self._link_from_cursor(listing, page, more)
-        self._count(listing.counting, page, more)
+        self._count(listing.counting, page, more, found)
         return listing.wire.answer(page)
 
     def _begin(self, request, asked: Asked) -> None:
@@ -127,9 +142,11 @@ class Pagination(BasePagination):
         if page and (more if listing.backward else self.asked.cursor):
             self.previous = self._at_cursor(listing.order, page[0], backward=True)
 
-    def _count(self, counting: Counting, page: list, more: bool) -> None:
+    def _count(self, counting: Counting, page: list, more: bool, found: int | None) -> None:
         asked = self.asked
-        if not more and not asked.cursor and (page or not asked.offset):
+        if found is not None and found <= COUNT_AT_MOST:
+            self.count = found
+        elif not more and not asked.cursor and (page or not asked.offset):
             self.count = asked.offset + len(page)
         elif asked.exact:
             self.count = counting.exact()

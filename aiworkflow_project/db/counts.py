@@ -56,11 +56,12 @@ class Counting:
     def estimated(self) -> int:
         """How many rows of more than COUNT_AT_MOST there may be: PostgreSQL's guess, COUNT_AT_MOST on the others."""
         if self._estimate is None:
-            self._estimate = max(self._guess(), COUNT_AT_MOST)
+            self._estimate = max(self.guessed(), COUNT_AT_MOST)
         return self._estimate
 
-    def _guess(self) -> int:
-        if connection.vendor != "postgresql":
+    def guessed(self) -> int:
+        """How many rows there are by PostgreSQL's statistics, nowhere near exact; 0 on the others."""
+        if connection.vendor != "postgresql" or self._sql is None:
             return 0
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (FORMAT JSON) {self._sql}", self._parameters)

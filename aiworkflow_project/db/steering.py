@@ -8,12 +8,16 @@ is. A column that is hidden in an expression is one that they look for no index 
 
 import copy
 import math
+from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import connections
 from django.db.models import F, Func
 from django.db.models.expressions import Col, OrderBy
-from django.db.models.lookups import Exact, In, Lookup
-from django.db.models.sql.where import WhereNode
+from django.db.models.lookups import (
+    Exact, GreaterThan, GreaterThanOrEqual, IContains, In, IsNull, LessThan, LessThanOrEqual, Lookup,
+)  # fmt: skip
+from django.db.models.sql.where import AND, WhereNode
 
 from aiworkflow_project.db.counts import Counting
 
@@ -25,6 +29,19 @@ _HOW_MANY = {
 }
 
 
+@dataclass(frozen=True)
+class Near:
+    """Columns of times of which no two in a row lie further apart than `within`, unless `unless` says so of the row.
+
+    A model has it as `near`. Who asks for half of a table by one of them, in the order of another, would have the
+    other half walked through first; so it is known where to begin.
+    """
+
+    columns: tuple[str, ...]
+    within: timedelta
+    unless: Func
+
+
 class Hidden(Func):
     template = "+%(expressions)s"
     arity = 1
@@ -33,27 +50,82 @@ class Hidden(Func):
         return self.as_sql(compiler, connection, template="(ARRAY[%(expressions)s])[1]")
 
 
-def steered(queryset, columns: list[str], within: str):
-    """The same rows in the same order, read by the better index.
+def steered(queryset, columns: list[str], within: str, *, in_parts: bool = True) -> list:
+    """The same rows in the same order, read by the better index: querysets, to be read one after the other.
 
     `columns` are the names of those that the list is ordered by; `within` is the one that all indexes begin with.
+    There is one, unless it may be `in_parts`.
     """
     vendor = connections[queryset.db].vendor
     if vendor not in _HOW_MANY:
-        return queryset
-    filters = [one for one in _lookups(queryset.query.where) if _name(one) not in (within, *columns)]
+        return [queryset]
+    filters = [one for one in _lookups(queryset.query.where)
+               if _name(one) not in (within, *columns) or isinstance(one, IContains)]  # fmt: skip
     if not filters or _is_served(queryset.model, filters, columns, within):
-        return queryset
+        return [queryset]
     counted = Counting(queryset).capped()
     if counted.more:  # PostgreSQL walks along the order by itself
-        return queryset if vendor == "postgresql" else _hiding(queryset, lambda name: name not in (within, *columns))
+        walked = queryset if vendor == "postgresql" else _hiding(queryset, lambda name: name not in (within, *columns))
+        return (_begun_near(queryset, walked, columns[0], within) if in_parts else []) or [walked]
     if counted.number > sorted_sooner(queryset):
-        return queryset
+        return [queryset]
+    return [_sorted(queryset, columns)]
+
+
+def _sorted(queryset, columns: list[str]):
+    """Read by its filters and sorted. The key stays in sight: the rows that a search has found are looked up by it."""
+    key = queryset.model._meta.pk.name
     order = [OrderBy(Hidden(F(part.expression.name)), part.descending, part.nulls_first, part.nulls_last)
              for part in map(as_order, queryset.query.order_by)]  # fmt: skip
-    # The key stays in sight: the rows that a search has found are looked up by it.
-    key = queryset.model._meta.pk.name
     return _hiding(queryset, lambda name: name in columns and name != key).order_by(*order)
+
+
+def counts_on_its_way(parts: list) -> bool:
+    """Whether to find the first rows all are read anyway, by a search, so that to count them apart would be another.
+
+    Not on SQLite, which would put all columns of each row aside for it.
+    """
+    [first, *others] = parts
+    return (
+        connections[first.db].vendor == "postgresql"
+        and not others
+        and isinstance(as_order(first.query.order_by[0]).expression, Hidden)
+        and any(isinstance(one, IContains) for one in _lookups(first.query.where))
+    )
+
+
+def _begun_near(queryset, walked, column: str, within: str) -> list:
+    """The parts of a list in the order of one time that ends, or begins, with another time: nothing if it is no such.
+
+    The rows whose times lie far apart are few, and are looked up. The walk along the order begins near the other's end.
+    `walked` is the queryset as it is best read on such a walk.
+    """
+    near = getattr(queryset.model, "near", None)
+    if near is None or column not in near.columns:
+        return []
+    order, conditions = as_order(queryset.query.order_by[0]), _conditions(queryset.query.where)
+    descending = order.descending == queryset.query.standard_ordering
+    bounds = [one.rhs for one in conditions if _name(one) in near.columns and _name(one) != column
+              and isinstance(one, (LessThan, LessThanOrEqual) if descending else (GreaterThan, GreaterThanOrEqual))]  # fmt: skip
+    if not bounds or any(_name(one) == column and isinstance(one, IsNull) for one in conditions):
+        return []
+    edge, beyond, inside = (
+        (min(bounds) + near.within, "gt", "lte") if descending else (max(bounds) - near.within, "lt", "gte")
+    )
+    far = _hiding(queryset.filter(**{f"{column}__{beyond}": edge}), lambda name: name != within)
+    far = _sorted(far, [column]).filter(near.unless)
+    parts = [far, walked.filter(**{f"{column}__{inside}": edge})]
+    if queryset.model._meta.get_field(column).null:  # the least of all
+        parts.insert(2 if descending else 0, walked.filter(**{column: None}))
+    return parts
+
+
+def _conditions(where) -> list[Lookup]:
+    """Those that each row meets."""
+    if where.negated or where.connector != AND:
+        return []
+    found = [_conditions(child) if isinstance(child, WhereNode) else [child] for child in where.children]
+    return [one for some in found for one in some if isinstance(one, Lookup)]
 
 
 def sorted_sooner(queryset) -> int:
@@ -108,6 +180,8 @@ def _hidden(node, hides):
     """A copy of a condition in which the columns are hidden whose names `hides` says."""
     if isinstance(node, Col):
         return Hidden(node) if hides(node.target.name) else node
+    if isinstance(node, IContains):  # no index that has an order serves it, and the one that does is wanted
+        return node
     node = copy.copy(node)
     if isinstance(node, WhereNode):
         node.children = [_hidden(child, hides) for child in node.children]

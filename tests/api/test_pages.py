@@ -182,6 +182,59 @@ def test_counting_is_exact_or_not_at_all_told(api):
     assert (error["field"], error["code"]) == ("count", "invalid_choice")
 
 
+TIMES = ["created", "updated", "started", "completed"]
+
+
+@pytest.fixture
+def lives(make_job, make_workflow):
+    """Jobs over half a day, some of which took hours, some of which were told of by a clock that is late."""
+    workflow, now, chance = make_workflow(), timezone.now().replace(microsecond=0), random.Random(2)
+    for number in range(60):
+        at = [now - timedelta(minutes=12 * number)] * 4
+        for later in range(1, 4):
+            at[later] = at[later - 1] + timedelta(minutes=chance.choice([0, 0, 1, 1, 30, 300]))
+        if number % 12 == 0:
+            at.sort(reverse=number % 24 == 0)
+            at[1] -= timedelta(hours=3)
+        ended = {"status": "completed", "completed_at": at[2]} if number % 5 else {}
+        make_job(
+            workflow=workflow, created_at=at[0], started_at=at[1] if number % 7 else None, updated_at=at[3], **ended
+        )
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("order_by", TIMES)
+@pytest.mark.parametrize("by", TIMES)
+def test_half_of_a_list_by_one_time_is_the_same_in_the_order_of_another(
+    api, lives, monkeypatch, by, order_by, order, django_assert_max_num_queries
+):
+    monkeypatch.setattr(counts, "COUNT_AT_MOST", 5)
+    lists._kept.forget()
+    sort = {"order_by": f"{order_by}_at_time", "order": order}
+    every = page(api, JOBS, **sort)["results"]
+    middle = sorted(row["created_at_time"] for row in every)[30]
+    first, last = sorted(row["created_at_time"] for row in every)[10::40]
+    for bounds in ({"before": middle}, {"after": middle}, {"after": first, "before": last}):
+        filters = {f"{by}_{side}": at for side, at in bounds.items()} | sort
+        at_of = {row["id"]: row[f"{by}_at_time"] for row in every}
+        expected = [pk for pk, at in at_of.items() if at and bounds.get("after", "") <= at < bounds.get("before", "9")]
+
+        begun = page(api, JOBS, **filters, limit=7, cursor="")
+        there = [ids(begun), *walk(api, begun, "next")]
+        end = begun
+        while end["next"]:
+            end = page(api, end["next"])
+
+        assert len(expected) > 10
+        assert ids(page(api, JOBS, **filters)) == expected
+        assert ids(page(api, JOBS, **filters, offset=5, limit=7)) == expected[5:12]
+        assert [one for part in there for one in part] == expected
+        assert [one for part in reversed([ids(end), *walk(api, end, "previous")]) for one in part] == expected
+        with django_assert_max_num_queries(6):
+            page(api, JOBS, **filters)
+    lists._kept.forget()
+
+
 @pytest.mark.parametrize("size", [1000, 5, 0])
 @pytest.mark.parametrize("most", [10_000, 5])
 @pytest.mark.parametrize("order_by", ["job_name_str", "completed_at_time", "created_at_time"])

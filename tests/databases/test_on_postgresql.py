@@ -1,5 +1,6 @@
 """What PostgreSQL needs of us, and of who makes the database."""
 
+import json
 import re
 import threading
 from datetime import UTC, datetime, timedelta
@@ -8,13 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.db import DataError, connection, transaction
+from django.db.models import F
 from django.db.utils import ConnectionHandler
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Workspace
 from aiworkflow_project import checks, database_url
 from aiworkflow_project.api import ordering
-from aiworkflow_project.db import steering
+from aiworkflow_project.db import counts, steering
 from jobs import claims, search, services
 from jobs.models import Job
 from jobs.queue import orm
@@ -50,11 +52,70 @@ def test_few_jobs_are_found_by_their_filter_and_sorted_however_the_order_lies(ma
         cursor.execute("ANALYZE ai_workflow_job")
     jobs = Job.objects.filter(workspace=Workspace.DEFAULT_ID, workflow=of_few).order_by("-name", "-id")
 
-    steered = steering.steered(jobs, ["name", "id"], "workspace")[:10]
+    [steered] = steering.steered(jobs, ["name", "id"], "workspace")
 
     assert "job_by_name" in jobs[:10].explain()  # what it would do
-    assert "job_by_name" not in steered.explain()
-    assert list(steered) == list(jobs[:10])
+    assert "job_by_name" not in steered[:10].explain()
+    assert list(steered[:10]) == list(jobs[:10])
+
+
+@pytest.fixture
+def batches(make_job):
+    """Two thousand jobs, named by their number of a hundred."""
+    pattern = make_job(name="", status="completed")
+    Job.objects.bulk_create(alike(pattern, name=f"Batch {number % 100} of all") for number in range(2_000))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE ai_workflow_job")
+    return Job.objects.filter(workspace=Workspace.DEFAULT_ID)
+
+
+def test_words_that_many_names_have_are_not_sought(batches):
+    found = batches.named_like("batch 77 of")
+
+    assert set(found.values_list("name", flat=True)) == {"Batch 77 of all"}
+    assert found.count() == 20
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    [sought] = re.findall(r"Index Cond: \(upper.*", Job.objects.named_like("batch 77 of").explain())
+    assert " 77 " in sought
+    assert "BATCH" not in sought.upper()
+
+
+@pytest.mark.parametrize("text", ["Batch 7", "batch", "77 of", "问 77 答"])
+def test_a_text_is_sought_whole_where_its_words_tell_no_more(batches, text):
+    assert set(batches.named_like(text)) == set(batches.filter(name__icontains=text))
+
+
+@pytest.mark.parametrize("order_by", ["created_at_time", "job_name_str", "completed_at_time"])
+@pytest.mark.parametrize(("text", "number"), [("batch 77 of", 20), ("没有", 0)])
+def test_what_a_search_finds_is_counted_as_it_is_read(api, batches, order_by, text, number):
+    address, params = "/api/v1/ai_workflow_job", {"job_name": text, "order_by": order_by}
+    whole = api.get(address, params).json()
+
+    with CaptureQueriesContext(connection) as captured:
+        pages = [api.get(address, params | {"limit": 7, "offset": offset}).json() for offset in (0, 7, 14, 21)]
+
+    assert [page["count"] for page in (whole, *pages)] == [number] * 5
+    assert [row for page in pages for row in page["results"]] == whole["results"]
+    assert "rows_found" not in json.dumps(whole)
+    assert sum(" OVER " in query["sql"] for query in captured) == 4
+
+
+def test_half_of_the_jobs_by_one_time_are_walked_through_from_there_in_the_order_of_another(make_job, monkeypatch):
+    monkeypatch.setattr(counts, "COUNT_AT_MOST", 100)
+    pattern = make_job(status="completed")
+    moments = [pattern.created_at - timedelta(seconds=second) for second in range(2_000)]
+    Job.objects.bulk_create(alike(pattern, created_at=at, updated_at=at, completed_at=at) for at in moments)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE ai_workflow_job")
+    jobs = Job.objects.filter(workspace=Workspace.DEFAULT_ID, created_at__lt=moments[1_000])
+    jobs = jobs.order_by(F("completed_at").desc(nulls_last=True), "-id")
+
+    far, near, nulls = steering.steered(jobs, ["completed_at", "id"], "workspace")
+
+    assert "job_that_lived_long" in far[:100].explain()
+    assert re.search(r"Index Scan using job_by_end_nulls_last.*\n.*completed_at <= ", near[:100].explain())
+    assert [*far, *near, *nulls] == list(jobs)
 
 
 @pytest.mark.parametrize(

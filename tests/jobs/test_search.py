@@ -1,5 +1,7 @@
 """The search by name finds what it found without an index, wherever there is one and where there is none."""
 
+from unittest import mock
+
 import pytest
 from django.db import connection
 from hypothesis import given
@@ -39,6 +41,20 @@ class SearchTests(TestCase):
         for sought in (part, renamed, *made, *(name[1:-1] for name in made)):
             expected = set(Job.objects.filter(name__icontains=sought))
             assert set(Job.objects.named_like(sought)) == expected, sought
+
+    @given(made=st.lists(names, min_size=2, max_size=6))
+    def test_nor_do_words_that_are_not_sought(self, made):
+        """Whichever of its words a text is sought by."""
+        Job.objects.all().delete()
+        for name in made:
+            self._job(name)
+
+        sought = f"{made[0]} {made[1]}"
+        self._job(f"x{sought}y")
+        words = search._words(sought)
+        for some in (words[0::2], words[1::2]):
+            with mock.patch.object(search, "_rare_words", return_value=some):
+                assert set(Job.objects.named_like(sought)) == set(Job.objects.filter(name__icontains=sought))
 
     def _job(self, name):
         return Job.objects.create(
