@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connections
-from django.db.models import F, Func
+from django.db.models import F, Func, lookups
 from django.db.models.expressions import Col, OrderBy
-from django.db.models.lookups import (
-    Exact, GreaterThan, GreaterThanOrEqual, IContains, In, IsNull, LessThan, LessThanOrEqual, Lookup,
-)  # fmt: skip
+from django.db.models.lookups import Exact, IContains, In, IsNull, Lookup
 from django.db.models.sql.where import AND, WhereNode
 
 from aiworkflow_project.db.counts import Counting
 
+_UNTIL = lookups.LessThan, lookups.LessThanOrEqual
+_SINCE = lookups.GreaterThan, lookups.GreaterThanOrEqual
 PAGE = 100  # rows that are asked for at a time, or about as many
 # About how many rows a table has, without counting them. PostgreSQL's is -1 before it has looked.
 _HOW_MANY = {
@@ -106,7 +106,7 @@ def _begun_near(queryset, walked, column: str, within: str) -> list:
     order, conditions = as_order(queryset.query.order_by[0]), _conditions(queryset.query.where)
     descending = order.descending == queryset.query.standard_ordering
     bounds = [one.rhs for one in conditions if _name(one) in near.columns and _name(one) != column
-              and isinstance(one, (LessThan, LessThanOrEqual) if descending else (GreaterThan, GreaterThanOrEqual))]  # fmt: skip
+              and isinstance(one, _UNTIL if descending else _SINCE)]  # fmt: skip
     if not bounds or any(_name(one) == column and isinstance(one, IsNull) for one in conditions):
         return []
     edge, beyond, inside = (
