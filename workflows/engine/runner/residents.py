@@ -108,7 +108,7 @@ class Residents:
 
     def _start(self, key: str) -> Resident | None:
         if not self._has_room():
-            idle = [resident for resident in self._all if not resident.runs]
+            idle = [resident for resident in self._all if not resident.runs and not resident.retired]
             if not idle:
                 return None
             self._end(min(idle, key=lambda resident: resident.used_at), "idle")
