@@ -77,7 +77,7 @@ class Listing:
         last = first + asked.limit + 1  # one more than the page, to see whether it is the last
         self._skip = first if len(parts) > 1 else 0  # how many of which part, nobody knows
         first -= self._skip
-        self._counts = bool(within) and not asked.cursor and counts_on_its_way(parts)
+        self._counts = not asked.cursor and counts_on_its_way(parts)
         self._parts = [Prepared(lambda part=part: self._rows(part)[first:last]) for part in parts]
 
     def _rows(self, part):

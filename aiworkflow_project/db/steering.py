@@ -69,15 +69,16 @@ def steered(queryset, columns: list[str], within: str, *, in_parts: bool = True)
         return (_begun_near(queryset, walked, columns[0], within) if in_parts else []) or [walked]
     if counted.number > sorted_sooner(queryset):
         return [queryset]
-    return [_sorted(queryset, columns)]
-
-
-def _sorted(queryset, columns: list[str]):
-    """Read by its filters and sorted. The key stays in sight: the rows that a search has found are looked up by it."""
+    # The key stays in sight: the rows that a search has found are looked up by it.
     key = queryset.model._meta.pk.name
+    return [_sorted(queryset, lambda name: name in columns and name != key)]
+
+
+def _sorted(queryset, hides):
+    """Read by what `hides` leaves in sight, and sorted."""
     order = [OrderBy(Hidden(F(part.expression.name)), part.descending, part.nulls_first, part.nulls_last)
              for part in map(as_order, queryset.query.order_by)]  # fmt: skip
-    return _hiding(queryset, lambda name: name in columns and name != key).order_by(*order)
+    return _hiding(queryset, hides).order_by(*order)
 
 
 def counts_on_its_way(parts: list) -> bool:
@@ -103,7 +104,7 @@ def _begun_near(queryset, walked, column: str, within: str) -> list:
     near = getattr(queryset.model, "near", None)
     if near is None or column not in near.columns:
         return []
-    order, conditions = as_order(queryset.query.order_by[0]), _conditions(queryset.query.where)
+    order, conditions = as_order(queryset.query.order_by[0]), list(_lookups(queryset.query.where, of_all=True))
     descending = order.descending == queryset.query.standard_ordering
     bounds = [one.rhs for one in conditions if _name(one) in near.columns and _name(one) != column
               and isinstance(one, _UNTIL if descending else _SINCE)]  # fmt: skip
@@ -112,20 +113,11 @@ def _begun_near(queryset, walked, column: str, within: str) -> list:
     edge, beyond, inside = (
         (min(bounds) + near.within, "gt", "lte") if descending else (max(bounds) - near.within, "lt", "gte")
     )
-    far = _hiding(queryset.filter(**{f"{column}__{beyond}": edge}), lambda name: name != within)
-    far = _sorted(far, [column]).filter(near.unless)
-    parts = [far, walked.filter(**{f"{column}__{inside}": edge})]
+    far = _sorted(queryset.filter(**{f"{column}__{beyond}": edge}), lambda name: name != within)
+    parts = [far.filter(near.unless), walked.filter(**{f"{column}__{inside}": edge})]
     if queryset.model._meta.get_field(column).null:  # the least of all
         parts.insert(2 if descending else 0, walked.filter(**{column: None}))
     return parts
-
-
-def _conditions(where) -> list[Lookup]:
-    """Those that each row meets."""
-    if where.negated or where.connector != AND:
-        return []
-    found = [_conditions(child) if isinstance(child, WhereNode) else [child] for child in where.children]
-    return [one for some in found for one in some if isinstance(one, Lookup)]
 
 
 def sorted_sooner(queryset) -> int:
@@ -153,10 +145,13 @@ def _is_served(model, filters, columns: list[str], within: str) -> bool:
     return False
 
 
-def _lookups(node):
+def _lookups(node, *, of_all: bool = False):
+    """Those of a condition; or, `of_all`, those that each row meets."""
+    if of_all and (node.negated or node.connector != AND):
+        return
     for child in node.children:
         if isinstance(child, WhereNode):
-            yield from _lookups(child)
+            yield from _lookups(child, of_all=of_all)
         elif isinstance(child, Lookup):
             yield child
 
